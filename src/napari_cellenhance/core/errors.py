@@ -1,0 +1,59 @@
+"""Errors a user can meet; each is also the builtin that fits.
+
+Every message says what came, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AxesError",
+    "CellEnhanceError",
+    "ChecksumError",
+    "DeviceError",
+    "DownloadError",
+    "ImageError",
+    "ManifestError",
+    "ModelNotFoundError",
+    "ParameterError",
+    "TrainingError",
+]
+
+
+class CellEnhanceError(Exception):
+    """Common parent, so that a door can catch what it is able to translate."""
+
+
+class AxesError(CellEnhanceError, ValueError):
+    """Axes that do not fit the shape, are unknown, or occur twice."""
+
+
+class ImageError(CellEnhanceError, ValueError):
+    """Pixel data that cannot be worked on: empty, complex, all NaN, too small."""
+
+
+class ParameterError(CellEnhanceError, ValueError):
+    """A setting outside its range, or two settings that exclude each other."""
+
+
+class ModelNotFoundError(CellEnhanceError, LookupError):
+    """No filter or model of that id."""
+
+
+class ManifestError(CellEnhanceError, ValueError):
+    """A manifest or a model card that does not follow the schema."""
+
+
+class ChecksumError(CellEnhanceError, OSError):
+    """A file whose SHA-256 differs from the one in the manifest."""
+
+
+class DownloadError(CellEnhanceError, OSError):
+    """A file that could not be fetched; the message names the folder to put it by hand."""
+
+
+class DeviceError(CellEnhanceError, RuntimeError):
+    """The asked device does not exist, or ran out of memory even in small tiles."""
+
+
+class TrainingError(CellEnhanceError, RuntimeError):
+    """A training that cannot start or diverged; the best weights so far are kept."""

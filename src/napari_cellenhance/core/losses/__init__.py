@@ -1,0 +1,1 @@
+"""Losses of the published methods, one file each."""

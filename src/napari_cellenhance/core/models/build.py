@@ -1,0 +1,47 @@
+"""Architecture description of a model card → network. Names are looked up here, never imported from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from napari_cellenhance.core.errors import ManifestError, ParameterError
+from napari_cellenhance.core.models.nunet import NUNet
+
+__all__ = ["build"]
+
+
+def _nunet(settings: dict[str, Any]) -> nn.Module:
+    settings["knots"] = tuple(settings.get("knots", ()))
+    return NUNet(**settings)
+
+
+_BUILDERS = {"nunet": _nunet}
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """Build an untrained network in eval mode.
+
+    Parameters
+    ----------
+    architecture : mapping
+        ``{"name": "nunet", …}``; the other entries are the arguments of the network.
+
+    Raises
+    ------
+    ManifestError
+        Unknown name or arguments: the card is of a newer version, or damaged.
+    """
+    settings = dict(architecture)
+    name = settings.pop("name", None)
+    if name not in _BUILDERS:
+        raise ManifestError(
+            f"the model card asks for the architecture {name!r}; this version knows {sorted(_BUILDERS)}. "
+            "Update napari-cellenhance, or choose another model."
+        )
+    try:
+        return _BUILDERS[name](settings).eval()
+    except (TypeError, ParameterError) as error:
+        raise ManifestError(f"the model card describes {name!r} in a way this version cannot build: {error}") from error

@@ -1,0 +1,1 @@
+"""One verb per file: request in, steps, result out."""

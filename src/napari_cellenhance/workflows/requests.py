@@ -1,0 +1,139 @@
+"""What the doors hand to a workflow, and what they get back. No torch, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.recipes.protocol import Region
+
+__all__ = ["BlobOptions", "EnhanceRequest", "EnhanceResult", "SegmentOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentOptions:
+    """Enhanced image → Labels: threshold, optional watershed split, size filter."""
+
+    method: Literal["otsu", "li", "manual"] = "otsu"
+    threshold: float = 0.5
+    """Used by ``manual`` only; on the enhanced [0, 1] scale."""
+    split_touching: bool = True
+    min_size_px: int = 30
+
+    def __post_init__(self) -> None:
+        if self.method not in ("otsu", "li", "manual"):
+            raise ParameterError(f"threshold method is {self.method!r}; expected otsu, li or manual")
+        if not np.isfinite(self.threshold):
+            raise ParameterError(f"threshold is {self.threshold}; expected a finite number")
+        if self.min_size_px < 0:
+            raise ParameterError(f"minimum size is {self.min_size_px} px; expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobOptions:
+    """Enhanced image → Points by the Laplacian-of-Gaussian scale-space detector."""
+
+    min_radius_px: float = 4.0
+    max_radius_px: float = 20.0
+    threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_radius_px <= self.max_radius_px:
+            raise ParameterError(
+                f"blob radii are {self.min_radius_px}…{self.max_radius_px} px; expected 0 < smallest ≤ largest"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnhanceRequest:
+    """Enhance one image of any axes. Holds no layer and no viewer.
+
+    Parameters
+    ----------
+    image : array-like (numpy, dask, zarr)
+        Any axes order; read plane by plane, never written to.
+    axes : str
+        One letter per dimension of ``image`` out of ``TCZYX``, plus ``S`` for the samples
+        (RGB or RGBA) of a colour image.
+    filter_id : str
+        Id of a model in the manifest, or of a classical filter.
+    strength : float or None
+        None takes the filter's default; 0 returns the input unchanged.
+    objects_are_dark : bool
+        Invert the contrast before filtering (the networks look for bright objects).
+    channels : "all", "grey", or tuple of int
+        Which of ``C`` (or ``S``) to enhance; "grey" averages colours by luminance first, and
+        drops the axis. One chosen channel drops the axis too.
+    statistics : "plane" or "stack"
+        Normalise and calibrate for every plane, or once per channel for the whole stack
+        (no flicker along T and Z).
+    region : Region or None
+        Compute only this window of every plane; statistics still come from the whole plane.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto`` (bf16 where the processor has it), ``float32`` or ``bfloat16``.
+    tile_px : int or None
+        Side of a tile, in pixels; None derives it from ``memory_limit_mb``.
+    """
+
+    image: Any
+    axes: str
+    filter_id: str = "nunet"
+    strength: float | None = None
+    objects_are_dark: bool = False
+    channels: Literal["all", "grey"] | tuple[int, ...] = "all"
+    statistics: Literal["plane", "stack"] = "plane"
+    region: Region | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tile_px: int | None = None
+    memory_limit_mb: int = 2000
+    segment: SegmentOptions | None = None
+    blobs: BlobOptions | None = None
+    source_name: str = "image"
+    pixel_size_um: dict[str, float] = field(default_factory=dict)
+    """Axis letter → size, in µm (``T`` in s); only carried along."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnhanceResult:
+    """What an enhancement returned.
+
+    Parameters
+    ----------
+    image : ndarray
+        float32 in [0, 1] (the input itself, same dtype, at strength 0), axes ``axes``.
+        After a cancel: finished planes or tiles filled, the rest 0.
+    axes : str
+        Axes of ``image``; the request's, less C or S where one channel or grey was asked.
+    provenance : dict
+        JSON-ready recipe: filter id, version, SHA-256, strength, normaliser, statistics, axes,
+        device, precision, tiles, versions, source. Goes to ``metadata['cellenhance']``.
+    labels : ndarray of uint32 or None
+        Same shape as ``image``.
+    points : ndarray of shape (N, image.ndim) or None
+        Pixel coordinates, axes order of ``image``.
+    point_radii_px : ndarray of shape (N,) or None
+    is_complete : bool
+        False after a cancel.
+    n_done, n_total : int
+        Tiles finished, tiles asked.
+    warnings : tuple of str
+        Plain sentences for the user: flat planes, non-finite pixels, device fallback.
+    """
+
+    image: NDArray[Any]
+    axes: str
+    provenance: dict[str, Any]
+    labels: NDArray[np.uint32] | None = None
+    points: NDArray[np.float64] | None = None
+    point_radii_px: NDArray[np.float64] | None = None
+    is_complete: bool = True
+    n_done: int = 0
+    n_total: int = 0
+    warnings: tuple[str, ...] = ()
