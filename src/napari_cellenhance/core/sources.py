@@ -1,0 +1,192 @@
+"""Training images by source, and balanced random crops at matched object size.
+
+References
+----------
+.. [1] Lim et al., "NU-Net", 2023, Sec. 3: the same number of samples from every source, whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.augment import dihedral
+from napari_cellenhance.core.errors import ImageError
+
+__all__ = ["ImageSource", "resize", "sample_crop", "sample_labelled_crop", "sample_masks", "split_sources", "stretch"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Images of one origin, and how large their objects are.
+
+    Parameters
+    ----------
+    images : list of ndarray of shape (Y, X), float32 in [0, 1]
+        Bright objects on a dark ground.
+    diameters_px : list of float
+        Typical object diameter of each image, in pixels.
+    labels : list of (ndarray of int or None)
+        Instance labels where known; used for the style bank and for scores, never by the self-supervised losses.
+    """
+
+    name: str
+    images: list[NDArray[np.float32]]
+    diameters_px: list[float]
+    labels: list[NDArray[np.integer] | None]
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ImageError(f"the source {self.name!r} holds no image; check its path and filter")
+        if not len(self.images) == len(self.diameters_px) == len(self.labels):
+            raise ImageError(f"the source {self.name!r} has lists of different lengths")
+
+    def subset(self, indices: Sequence[int]) -> ImageSource:
+        """Source with some of the images."""
+        return ImageSource(
+            self.name,
+            [self.images[i] for i in indices],
+            [self.diameters_px[i] for i in indices],
+            [self.labels[i] for i in indices],
+        )
+
+
+def stretch(plane: NDArray[np.generic], *, objects_are_dark: bool = False) -> NDArray[np.float32]:
+    """Percentiles 0.1…99.9 to [0, 1], clipped; dark objects inverted. A flat plane gives zeros."""
+    x = np.asarray(plane, dtype=np.float64)
+    low, high = np.percentile(x, [0.1, 99.9])
+    if high <= low:
+        return np.zeros(x.shape, np.float32)
+    x = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return (1.0 - x if objects_are_dark else x).astype(np.float32)
+
+
+def split_sources(
+    sources: Sequence[ImageSource], fraction: float, rng: np.random.Generator
+) -> tuple[list[ImageSource], list[ImageSource]]:
+    """Split by image into training and validation; a source of one image trains only."""
+    train, valid = [], []
+    for source in sources:
+        order = rng.permutation(len(source.images))
+        n_valid = min(max(1, round(fraction * len(order))), len(order) - 1)
+        train.append(source.subset(list(order[n_valid:])))
+        if n_valid:
+            valid.append(source.subset(list(order[:n_valid])))
+    return train, valid
+
+
+def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Linear, anti-aliased when shrinking; for training crops only, never for results."""
+    from skimage.transform import resize as sk_resize
+
+    out = sk_resize(image, shape, order=1, mode="reflect", anti_aliasing=shape[0] < image.shape[0])
+    return np.asarray(out, dtype=np.float32)
+
+
+def _window(shape: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    y = int(rng.integers(0, max(shape[0] - side, 0) + 1))
+    x = int(rng.integers(0, max(shape[1] - side, 0) + 1))
+    return slice(y, y + side), slice(x, x + side)
+
+
+def _crop(
+    image: NDArray[np.generic], diameter: float, target: float, crop_px: int, rng: np.random.Generator
+) -> NDArray[np.generic]:
+    """Window of ``image`` that becomes ``crop_px`` when objects are brought to ``target`` px; padded if too small."""
+    side = max(16, round(crop_px * diameter / target))
+    side = min(side, 2 * min(image.shape))
+    missing = [max(0, side - n) for n in image.shape]
+    if any(missing):
+        image = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="reflect" if min(image.shape) > side // 2 else "edge")
+    return image[_window((image.shape[0], image.shape[1]), side, rng)]
+
+
+def sample_crop(
+    sources: Sequence[ImageSource], crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Draw a source, then an image, then a crop whose objects have a log-uniform diameter.
+
+    Parameters
+    ----------
+    diameters : (float, float)
+        Range of object diameters after resizing, in pixels; the style bank has the same.
+
+    Returns
+    -------
+    ndarray of shape (crop_px, crop_px), float32 in [0, 1]
+    """
+    crop: NDArray[np.float32] = np.zeros((crop_px, crop_px), np.float32)
+    for _ in range(10):
+        source = sources[int(rng.integers(len(sources)))]
+        index = int(rng.integers(len(source.images)))
+        target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
+        window = _crop(source.images[index], source.diameters_px[index], target, crop_px, rng)
+        crop = resize(window.astype(np.float32), (crop_px, crop_px))
+        if crop.max() - crop.min() > 0.1:
+            break
+    return np.ascontiguousarray(dihedral(crop, int(rng.integers(8))))
+
+
+def sample_labelled_crop(
+    sources: Sequence[ImageSource], crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+    """Crop and object mask of the same window, for scores; None if no source has labels."""
+    labelled = [s for s in sources if any(lab is not None for lab in s.labels)]
+    if not labelled:
+        return None
+    source = labelled[int(rng.integers(len(labelled)))]
+    index = int(rng.choice([i for i, lab in enumerate(source.labels) if lab is not None]))
+    target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
+    labels = source.labels[index]
+    assert labels is not None
+    both = np.stack([source.images[index], (labels > 0).astype(np.float32)])
+    seed = int(rng.integers(2**31))
+    windows = [
+        resize(
+            _crop(plane, source.diameters_px[index], target, crop_px, np.random.default_rng(seed)).astype(np.float32),
+            (crop_px, crop_px),
+        )
+        for plane in both
+    ]
+    return windows[0], windows[1] >= 0.5
+
+
+def sample_masks(
+    sources: Sequence[ImageSource], n_masks: int, crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Binary masks for a style bank, drawn like the training crops.
+
+    Returns
+    -------
+    ndarray of shape (n_masks, crop_px, crop_px), uint8, 0 or 255
+        Touching instances are parted by one pixel, so that single blobs stay visible.
+    """
+    from skimage.segmentation import find_boundaries
+
+    labelled = [
+        s.subset([i for i, lab in enumerate(s.labels) if lab is not None])
+        for s in sources
+        if any(lab is not None for lab in s.labels)
+    ]
+    if not labelled:
+        raise ImageError("no source has labels; a style bank needs masks (labels layers or label images)")
+    masks = np.zeros((n_masks, crop_px, crop_px), np.uint8)
+    i = n_tries = 0
+    while i < n_masks:
+        n_tries += 1
+        source = labelled[n_tries % len(labelled)]
+        index = int(rng.integers(len(source.images)))
+        target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
+        labels = source.labels[index]
+        assert labels is not None
+        window = _crop(labels, source.diameters_px[index], target, crop_px, rng)
+        binary = (window > 0) & ~find_boundaries(window.astype(np.int64), mode="inner", background=0)
+        small = resize(binary.astype(np.float32), (crop_px, crop_px)) >= 0.5
+        if small.mean() < 0.02 and n_tries < 100 * n_masks:
+            continue  # nearly empty windows carry no morphology
+        masks[i] = dihedral(np.where(small, 255, 0).astype(np.uint8), int(rng.integers(8)))
+        i += 1
+    return masks

@@ -1,0 +1,219 @@
+"""One training loop for every recipe: resumable, seeded, cancellable, never loses the best weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_cellenhance.core.errors import ParameterError, TrainingError
+
+__all__ = ["FitResult", "FitSettings", "FitState", "TrainableRecipe", "fit"]
+
+log = logging.getLogger(__name__)
+
+
+class TrainableRecipe(Protocol):
+    """What the loop needs to know of a method."""
+
+    module: nn.Module
+
+    def loss(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Sample a batch with ``rng`` and return ``total`` (differentiable) and its parts."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Score the current weights; the smallest ``total`` is kept as best."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """Loop settings.
+
+    Parameters
+    ----------
+    n_steps : int
+        Updates in all.
+    learning_rate : float
+        Peak of AdamW; linear warm-up, then a half cosine down to 2 % of the peak ("cosine"), or constant.
+    validate_every, patience : int
+        Steps between validations; validations without a better total until the loop stops early (0: never).
+    seed : int
+        Batch ``i`` is drawn from ``default_rng([seed, i])``, so a resumed run sees the same batches.
+    """
+
+    n_steps: int = 4000
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    n_warmup: int = 50
+    max_grad_norm: float = 5.0
+    validate_every: int = 250
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1 or self.validate_every < 1:
+            raise ParameterError(f"{self.n_steps} steps validated every {self.validate_every}; expected 1 or more each")
+        if not 0 < self.learning_rate < 1:
+            raise ParameterError(f"learning rate is {self.learning_rate}; expected between 0 and 1, usually 1e-3")
+        if self.schedule not in ("cosine", "constant"):
+            raise ParameterError(f"schedule is {self.schedule!r}; expected 'cosine' or 'constant'")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of update ``step`` (0-based)."""
+        warm = min(1.0, (step + 1) / max(1, self.n_warmup))
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self.n_steps)))
+        return self.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+
+@dataclass
+class FitState:
+    """Everything a resumed run needs, as plain tensors and JSON-ready values."""
+
+    step: int = 0
+    best_step: int = 0
+    best_total: float = math.inf
+    n_worse: int = 0
+    elapsed_s: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    module: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    first_moment: dict[str, Tensor] = field(default_factory=dict)
+    second_moment: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Outcome of :func:`fit`; the module holds the best weights."""
+
+    state: FitState
+    stopped: str
+    """"finished", "cancelled", "early" (no progress) or "diverged"."""
+
+
+def _snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().clone().contiguous() for k, v in module.state_dict().items()}
+
+
+def _store(state: FitState, module: nn.Module, optimizer: torch.optim.AdamW) -> None:
+    state.module = _snapshot(module)
+    for name, parameter in module.named_parameters():
+        moments = optimizer.state.get(parameter)
+        if moments:
+            state.first_moment[name] = moments["exp_avg"].detach().clone().contiguous()
+            state.second_moment[name] = moments["exp_avg_sq"].detach().clone().contiguous()
+
+
+def _restore(state: FitState, module: nn.Module, optimizer: torch.optim.AdamW) -> None:
+    if not state.module:
+        return
+    module.load_state_dict(state.module)
+    for name, parameter in module.named_parameters():
+        if name in state.first_moment:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": torch.empty_like(parameter).copy_(state.first_moment[name]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(state.second_moment[name]),
+            }
+
+
+def fit(
+    recipe: TrainableRecipe,
+    settings: FitSettings,
+    *,
+    state: FitState | None = None,
+    on_step: Callable[[FitState, dict[str, float]], None] = lambda state, row: None,
+    on_checkpoint: Callable[[FitState], None] = lambda state: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Train ``recipe.module`` in place.
+
+    Parameters
+    ----------
+    state : FitState, optional
+        Continue from here; the batches that follow are those of an uninterrupted run.
+    on_step : callable
+        Called after every update with the state and the row of losses just added to its history.
+    on_checkpoint : callable
+        Called after every validation, and at the end, with a complete state.
+
+    Returns
+    -------
+    FitResult
+        Whatever ended the loop, the module holds the weights with the lowest validation total.
+
+    Raises
+    ------
+    TrainingError
+        The very first loss is not finite: nothing was learned that could be kept.
+    """
+    state = state or FitState()
+    module = recipe.module
+    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    _restore(state, module, optimizer)
+    started, before, stopped = time.monotonic(), state.elapsed_s, "finished"
+    while state.step < settings.n_steps:
+        if is_cancelled():
+            stopped = "cancelled"
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(state.step)
+        module.train()
+        losses = recipe.loss(np.random.default_rng([settings.seed, state.step]))
+        row = {name: float(value.detach()) for name, value in losses.items()}
+        if not math.isfinite(row["total"]):
+            if state.step == 0:
+                raise TrainingError("the first loss is not a number; check the images for NaN and lower the learning rate")
+            log.warning("loss became %s at step %d; the best weights so far are kept", row["total"], state.step)
+            stopped = "diverged"
+            break
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        state.step += 1
+        state.elapsed_s = before + time.monotonic() - started
+        row = {"step": float(state.step), "learning_rate": settings.learning_rate_at(state.step - 1), **row}
+        state.history.append(row)
+        if state.step % settings.validate_every == 0 or state.step == settings.n_steps:
+            _validate(recipe, state, row)
+            _store(state, module, optimizer)
+            on_step(state, row)
+            on_checkpoint(state)
+            if settings.patience and state.n_worse >= settings.patience:
+                stopped = "early"
+                break
+        else:
+            on_step(state, row)
+    if stopped == "cancelled":
+        if not state.best:
+            _validate(recipe, state, {})
+        _store(state, module, optimizer)
+        on_checkpoint(state)
+    if state.best:
+        module.load_state_dict(state.best)
+    module.eval()
+    return FitResult(state, stopped)
+
+
+def _validate(recipe: TrainableRecipe, state: FitState, row: dict[str, float]) -> None:
+    recipe.module.eval()
+    with torch.no_grad():
+        scores = recipe.validate()
+    row.update({f"val_{k}": v for k, v in scores.items()})
+    if scores["total"] < state.best_total:
+        state.best_total, state.best_step, state.n_worse = scores["total"], state.step, 0
+        state.best = _snapshot(recipe.module)
+    else:
+        state.n_worse += 1

@@ -1,0 +1,155 @@
+"""Training images from files: a folder, or a JSON list of sources."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.sources import ImageSource, stretch
+
+__all__ = ["read_source", "read_sources"]
+
+_SUFFIXES = {".tif", ".tiff", ".png"}
+_KNOWN = {
+    "name", "index", "where", "npz", "key", "planes", "folder", "object_diameter_px",
+    "objects_are_dark", "license", "min_side_px", "max_side_px",
+}  # fmt: skip
+
+
+def read_sources(
+    path: str | os.PathLike[str],
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    object_diameter_px: float | None = None,
+    objects_are_dark: bool = False,
+) -> list[ImageSource]:
+    """Read all sources of a training.
+
+    Parameters
+    ----------
+    path : path
+        A JSON file ``{"sources": [...]}`` (see :func:`read_source`), or a folder of images.
+    data_root : path, optional
+        Folder that the paths of a JSON file start from; default: the folder of the file.
+    object_diameter_px, objects_are_dark
+        For a folder: typical object diameter in pixels, and the contrast.
+
+    Raises
+    ------
+    ImageError
+        A file is missing, not an image, or holds no image that fits.
+    """
+    path = Path(path)
+    if path.is_dir():
+        entry = {
+            "name": path.name, "folder": ".", "object_diameter_px": object_diameter_px, "objects_are_dark": objects_are_dark,
+        }  # fmt: skip
+        return [read_source(entry, path)]
+    try:
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        entries = spec["sources"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{path} is neither a folder of images nor a JSON file with 'sources' ({error})") from error
+    root = path.parent if data_root is None else Path(data_root)
+    return [read_source(entry, root) for entry in entries]
+
+
+def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
+    """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` with ``key`` and ``planes``, or ``folder``."""
+    unknown = sorted(set(entry) - _KNOWN)
+    if unknown:
+        raise ParameterError(f"the source {entry.get('name')!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}")
+    dark = bool(entry.get("objects_are_dark", False))
+    if "index" in entry:
+        planes, labels = _from_index(entry, root)
+    elif "npz" in entry:
+        planes = _from_npz(entry, root)
+        labels = [None] * len(planes)
+    elif "folder" in entry:
+        planes = _from_folder(root / entry["folder"])
+        labels = [None] * len(planes)
+    else:
+        raise ParameterError(f"the source {entry.get('name')!r} has none of 'index', 'npz', 'folder'")
+    given = entry.get("object_diameter_px")
+    diameters = [float(given) if given else _diameter(lab) for lab in labels]
+    images = [stretch(p, objects_are_dark=dark) for p in planes]
+    return ImageSource(str(entry.get("name", "images")), images, diameters, labels)
+
+
+def _grey(image: NDArray[Any]) -> NDArray[Any]:
+    """RGB(A) → luminance (Rec. 709); a plane stays."""
+    if image.ndim == 2:
+        return image
+    return np.asarray(image[..., :3], np.float32) @ np.array([0.2125, 0.7154, 0.0721], np.float32)
+
+
+def _diameter(labels: NDArray[np.integer] | None) -> float:
+    """Median equivalent diameter of the instances, in px; 24 where nothing is known."""
+    if labels is None:
+        return 24.0
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(np.median(2.0 * np.sqrt(areas / np.pi))) if areas.size else 24.0
+
+
+def _from_index(
+    entry: Mapping[str, Any], root: Path
+) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
+    import tifffile
+
+    index = root / entry["index"]
+    try:
+        rows = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{index} could not be read as the index of a data set ({error}); check --data-root") from error
+    low, high = entry.get("min_side_px", 0), entry.get("max_side_px", 10**9)
+    files: dict[str, tifffile.TiffFile] = {}
+    planes: list[NDArray[Any]] = []
+    labels: list[NDArray[np.integer] | None] = []
+    try:
+        for row in rows:
+            if all(row.get(k) == v for k, v in entry.get("where", {}).items()) and low <= max(row["shape"][:2]) <= high:
+                pages = []
+                for kind in ("images", "labels"):
+                    name = row[kind]
+                    if name not in files:
+                        files[name] = tifffile.TiffFile(index.parent / name)
+                    pages.append(files[name].pages[row["page"]].asarray())
+                planes.append(_grey(pages[0]))
+                labels.append(pages[1])
+    finally:
+        for file in files.values():
+            file.close()
+    return planes, labels
+
+
+def _from_npz(entry: Mapping[str, Any], root: Path) -> list[NDArray[Any]]:
+    try:
+        with np.load(root / entry["npz"], allow_pickle=False) as archive:
+            stack = archive[entry["key"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"{root / entry['npz']} has no readable array {entry.get('key')!r} ({error})") from error
+    return [_grey(stack[tuple(plane)]) for plane in entry.get("planes", [[]])]
+
+
+def _from_folder(folder: Path) -> list[NDArray[Any]]:
+    from napari_cellenhance.io.images import read
+
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
+    planes: list[NDArray[Any]] = []
+    for path in paths:
+        image = read(path)
+        array = np.asarray(image.image)
+        if image.axes.endswith("S"):
+            array = np.asarray(array[..., :3], np.float32) @ np.array([0.2125, 0.7154, 0.0721], np.float32)
+        planes.extend(array.reshape(-1, *array.shape[-2:]))
+    if not planes:
+        raise ImageError(f"{folder} holds no TIFF or PNG image; expected a folder of images")
+    return planes
