@@ -1,0 +1,185 @@
+"""Where the networks run: pick a processor and a precision, and say why.
+
+Nothing is probed at import; the probes are cached because a processor does not change
+while a program runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import platform
+import time
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+
+from napari_cellenhance.core.errors import DeviceError, ParameterError
+
+__all__ = ["DeviceChoice", "Precision", "bf16_verdict", "choose_device", "is_out_of_memory"]
+
+_LOGGER = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16"]
+
+_BF16_GAIN = 1.15
+"""bf16 must beat fp32 by this factor in the probe: without native instructions it is 5–70× slower."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChoice:
+    """A processor that passed its probe.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as torch names it.
+    precision : "float32" or "bfloat16"
+    note : str
+        A sentence for the user: "running on …", and why if it is not what was asked.
+    is_fallback : bool
+        True where the asked device or precision could not be used.
+    """
+
+    device: str
+    precision: Precision
+    note: str
+    is_fallback: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch type of ``precision``."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+
+def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceChoice:
+    """Choose a processor; a device that fails its probe is replaced by the CPU, with the reason.
+
+    Parameters
+    ----------
+    requested : str
+        ``auto`` (first usable of CUDA, MPS, CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto`` (bf16 on a CPU that computes it natively and faster, float32 elsewhere),
+        ``float32`` or ``bfloat16``.
+
+    Raises
+    ------
+    DeviceError
+        A name that no device has.
+    ParameterError
+        An unknown precision.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ParameterError(f"precision is {precision!r}; expected auto, float32 or bfloat16")
+    name = requested.strip().lower()
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise DeviceError(f"device is {requested!r}; expected auto, cpu, cuda, cuda:N or mps")
+    candidates = ["cuda", "mps"] if kind == "auto" else [name] if kind != "cpu" else []
+    refusals = []
+    for candidate in candidates:
+        refusal = device_refusal(candidate)
+        if refusal is None:
+            return _with_precision(candidate, precision, "")
+        refusals.append(refusal)
+    why = "" if kind in ("auto", "cpu") else f"{requested} was asked, but {refusals[0]}"
+    return _with_precision("cpu", precision, why)
+
+
+def _with_precision(device: str, precision: str, why: str) -> DeviceChoice:
+    reasons = [why] if why else []
+    if device == "mps":
+        chosen: Precision = "float32"
+        if precision == "bfloat16":
+            reasons.append("bfloat16 is not used on MPS")
+    elif precision == "auto":
+        chosen = "bfloat16" if device == "cpu" and bf16_verdict().is_fast else "float32"
+    else:
+        chosen = cast(Precision, precision)
+    label = f"running on {_title(device)}, {chosen}"
+    note = label + (f" ({'; '.join(reasons)})" if reasons else "")
+    return DeviceChoice(device=device, precision=chosen, note=note, is_fallback=bool(reasons))
+
+
+def _title(device: str) -> str:
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    if device == "mps":
+        return "Apple GPU (mps)"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+@functools.cache
+def device_refusal(device: str) -> str | None:
+    """Reason why a GPU cannot be used, or None where a small convolution gives the right numbers."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return "this PyTorch sees no CUDA device (no NVIDIA GPU, its driver is too old, or a CPU-only build)"
+    if device == "mps" and not torch.backends.mps.is_available():
+        return "this PyTorch sees no Apple GPU"
+    try:
+        return None if _probe_is_right(device) else "a test convolution returned wrong numbers"
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        _LOGGER.warning("probe of %s failed", device, exc_info=True)
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return f"a test convolution failed: {first_line}"
+
+
+def _probe_is_right(device: str) -> bool:
+    x = torch.linspace(-1.0, 1.0, 8 * 16 * 16).reshape(1, 8, 16, 16)
+    weight = torch.linspace(-0.5, 0.5, 8 * 8 * 9).reshape(8, 8, 3, 3)
+    with torch.inference_mode():
+        expected = F.conv2d(x, weight)
+        found = F.conv2d(x.to(device), weight.to(device)).cpu()
+    # TF32 keeps 10 bits of mantissa: a loose bound, it only has to catch garbage.
+    return bool(torch.isfinite(found).all()) and float((found - expected).abs().max()) < 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bf16Verdict:
+    """Whether bf16 convolutions pay on this CPU, and why."""
+
+    is_fast: bool
+    reason: str
+
+
+@functools.cache
+def bf16_verdict() -> Bf16Verdict:
+    """Probe this CPU once: are bf16 convolutions native, and faster than fp32?"""
+    if not _has_native_bf16():
+        return Bf16Verdict(False, f"{platform.machine()} CPU without native bf16 arithmetic")
+    full, half = _time_convolution(torch.float32), _time_convolution(torch.bfloat16)
+    gain = full / half
+    return Bf16Verdict(gain >= _BF16_GAIN, f"bf16 convolutions run ×{gain:.1f} of fp32 speed in the probe")
+
+
+def _has_native_bf16() -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    probes = (getattr(torch.cpu, "_is_avx512_bf16_supported", None), getattr(torch.cpu, "_is_amx_tile_supported", None))
+    return any(bool(probe()) for probe in probes if probe is not None)
+
+
+def _time_convolution(dtype: torch.dtype, n_runs: int = 5) -> float:
+    x = torch.ones(1, 64, 66, 66, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    best = float("inf")
+    with torch.inference_mode():
+        F.conv2d(x, weight)
+        for _ in range(n_runs):
+            start = time.perf_counter()
+            F.conv2d(x, weight)
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell memory shortage from other failures; torch raises plain RuntimeErrors for the CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+    )

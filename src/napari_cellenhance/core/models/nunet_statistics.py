@@ -1,0 +1,263 @@
+"""Exact instance-norm statistics of NU-Net over whole planes, in bounded memory.
+
+Norm by norm: each needs the statistics of the earlier ones, so a plane that is too large
+for one pass is walked through once per norm, in bands of rows. Cheap maps (encoder and
+decoder) are computed again from what lies before them; only the trunk, at a quarter of
+the resolution, is stored (two maps of 128 channels: 32 bytes per pixel of the plane in
+bf16). Planes of a stack are pooled as if they were one large plane.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_cellenhance.core.models.nunet_fast import LAST, N_NORMS, FastNUNet, Layer, map_shape
+from napari_cellenhance.core.tiling import Region
+
+__all__ = ["NormStatistics", "Pooled", "measure_in_bands", "trunk_bytes"]
+
+_CHUNK_PX = 1 << 14
+"""Pixels summed in float32 before they are pooled in float64: longer float32 sums drift."""
+
+_BAND_PX = 1 << 20
+"""Pixels of the plane per band."""
+
+_TRUNK_CHANNELS = 128
+
+Source = Callable[[Region], Tensor]
+"""Window of the padded plane → tensor (1, 1, h, w), scale 0…255, on the network's device."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormStatistics:
+    """Mean and (biased) variance per channel of each of the 15 norms, float32 on one device."""
+
+    means: tuple[Tensor, ...]
+    variances: tuple[Tensor, ...]
+
+    def to(self, device: torch.device) -> NormStatistics:
+        """Copy on another device; itself where it already is there."""
+        return NormStatistics(
+            tuple(mean.to(device) for mean in self.means), tuple(var.to(device) for var in self.variances)
+        )
+
+
+@dataclass(slots=True)
+class Pooled:
+    """Mean and variance per channel, gathered piece by piece in float64 (Chan et al., 1979)."""
+
+    n: int = 0
+    mean: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+    m2: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+
+    def add(self, x: Tensor) -> None:
+        """Take in all pixels of a map of shape (1, C, H, W)."""
+        for chunk in x.split(_chunk_rows(x.shape[3]), dim=2):
+            mean, var = _moments(chunk)
+            self._merge(chunk.shape[2] * chunk.shape[3], mean.double().cpu(), var.double().cpu())
+
+    def _merge(self, n: int, mean: Tensor, var: Tensor) -> None:
+        total = self.n + n
+        delta = mean - self.mean
+        self.m2 = self.m2 + var * n + delta**2 * (self.n * n / total)
+        self.mean = self.mean + delta * (n / total)
+        self.n = total
+
+    def result(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance, float32 of shape (C,)."""
+        return self.mean.float().to(device), (self.m2 / self.n).float().to(device)
+
+
+def _chunk_rows(width: int) -> int:
+    return max(1, _CHUNK_PX // width)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.device.type != "cpu":
+        var, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        return mean, var
+    scratch = torch.zeros(x.shape[1])
+    # The statistics half of the batch-norm kernel: one threaded read, no float32 copy of a bf16 map.
+    mean, var = torch.ops.aten.batch_norm_update_stats(x, scratch, scratch.clone(), 0.0)
+    return mean, var
+
+
+def trunk_bytes(shape: tuple[int, int], dtype: torch.dtype) -> int:
+    """Bytes stored for one plane of ``shape`` while its trunk is measured."""
+    return 2 * _TRUNK_CHANNELS * (shape[0] // 4) * (shape[1] // 4) * dtype.itemsize
+
+
+@dataclass(slots=True)
+class _Plane:
+    source: Source
+    shape: tuple[int, int]
+    x: Tensor
+    y: Tensor
+
+
+def measure_in_bands(
+    network: FastNUNet,
+    sources: Sequence[tuple[Source, tuple[int, int]]],
+    checkpoint: Callable[[], None],
+    *,
+    memory_limit: int,
+    band_px: int = _BAND_PX,
+) -> NormStatistics:
+    """Measure all norms over all pixels of all planes pooled.
+
+    Parameters
+    ----------
+    network : FastNUNet
+    sources : sequence of (source, shape)
+        Reader and padded shape of each plane.
+    checkpoint : callable
+        Called before each band; may raise to stop.
+    memory_limit : int
+        Bytes; beyond it the stored trunk lives in temporary files that the system pages.
+    band_px : int
+        Pixels of the plane per band.
+    """
+    in_memory = sum(trunk_bytes(shape, network.dtype) for _, shape in sources) <= memory_limit
+    with torch.inference_mode():
+        planes = [
+            _Plane(source, shape, _store(shape, network, in_memory), _store(shape, network, in_memory))
+            for source, shape in sources
+        ]
+        return _Bands(network, planes, checkpoint, band_px).measure()
+
+
+class _Bands:
+    """The walk through the planes; holds the statistics found so far."""
+
+    def __init__(
+        self, network: FastNUNet, planes: Sequence[_Plane], checkpoint: Callable[[], None], band_px: int
+    ) -> None:
+        self._net, self._planes, self._checkpoint, self._band_px = network, planes, checkpoint, band_px
+        self._found: list[tuple[Tensor, Tensor]] = []
+
+    def measure(self) -> NormStatistics:
+        for index in range(3):
+            self._encoder(index)
+        self._to_trunk_input()
+        for first in range(3, 13, 2):
+            self._block_first(first)
+            self._block_second(first + 1)
+            self._add_residual(first + 1)
+        self._decoder(13)
+        self._decoder(LAST)
+        assert len(self._found) == N_NORMS
+        return NormStatistics(tuple(m for m, _ in self._found), tuple(v for _, v in self._found))
+
+    def _encoder(self, index: int) -> None:
+        pooled = Pooled()
+        for plane in self._planes:
+            for band in self._rows(plane, index):
+                raw = self._encode(plane, index, band)
+                pooled.add(raw)
+                if index == 2:
+                    _write(plane.x, band, raw)
+        self._found.append(pooled.result(self._net.device))
+
+    def _encode(self, plane: _Plane, index: int, want: Region) -> Tensor:
+        shape = map_shape(plane.shape, index - 1)
+        need = self._net.layers[index].need(want, shape)
+        x = plane.source(need) if index == 0 else self._normalise(index - 1, self._encode(plane, index - 1, need)).relu_()
+        return self._convolve(self._net.layers[index], x, want, shape)
+
+    def _to_trunk_input(self) -> None:
+        for plane in self._planes:
+            for band in self._rows(plane, 2):
+                _write(plane.x, band, self._normalise(2, self._read(plane.x, band)).relu_())
+
+    def _block_first(self, index: int) -> None:
+        pooled = Pooled()
+        layer = self._net.layers[index]
+        for plane in self._planes:
+            shape = map_shape(plane.shape, 2)
+            for band in self._rows(plane, 2):
+                raw = self._convolve(layer, self._read(plane.x, layer.need(band, shape)), band, shape)
+                pooled.add(raw)
+                _write(plane.y, band, raw)
+        self._found.append(pooled.result(self._net.device))
+
+    def _block_second(self, index: int) -> None:
+        # Overwrites the map it reads, band by band: the row above a band is kept aside.
+        pooled = Pooled()
+        layer = self._net.layers[index]
+        for plane in self._planes:
+            shape = map_shape(plane.shape, 2)
+            above: Tensor | None = None
+            for band in self._rows(plane, 2):
+                need = layer.need(band, shape)
+                x = self._read(plane.y, Region(band.y0, need.y1, need.x0, need.x1))
+                last_row = x[:, :, band.y1 - band.y0 - 1 : band.y1 - band.y0].clone()
+                if above is not None:
+                    x = torch.cat([above, x], dim=2).contiguous(memory_format=torch.channels_last)
+                above = last_row
+                raw = self._convolve(layer, self._normalise(index - 1, x).relu_(), band, shape)
+                pooled.add(raw)
+                _write(plane.y, band, raw)
+        self._found.append(pooled.result(self._net.device))
+
+    def _add_residual(self, index: int) -> None:
+        for plane in self._planes:
+            for band in self._rows(plane, 2):
+                total = self._normalise(index, self._read(plane.y, band)).add_(self._read(plane.x, band))
+                _write(plane.x, band, total)
+
+    def _decoder(self, index: int) -> None:
+        pooled = Pooled()
+        for plane in self._planes:
+            for band in self._rows(plane, index):
+                pooled.add(self._decode(plane, index, band))
+        self._found.append(pooled.result(self._net.device))
+
+    def _decode(self, plane: _Plane, index: int, want: Region) -> Tensor:
+        layer, shape = self._net.layers[index], map_shape(plane.shape, index - 1)
+        need = layer.need(want, shape)
+        if index == 13:
+            return self._convolve(layer, self._read(plane.x, need), want, shape)
+        even = Region(need.y0 // 2 * 2, -(-need.y1 // 2) * 2, need.x0, need.x1)
+        x = self._normalise(13, self._decode(plane, 13, even)).relu_()
+        x = x[:, :, need.y0 - even.y0 : need.y1 - even.y0]
+        return self._convolve(layer, x, want, shape)
+
+    def _convolve(self, layer: Layer, x: Tensor, want: Region, shape: tuple[int, int]) -> Tensor:
+        return layer.convolve(x, want, shape).contiguous(memory_format=torch.channels_last)
+
+    def _normalise(self, index: int, x: Tensor) -> Tensor:
+        return self._net.normalise(index, x, *self._found[index])
+
+    def _read(self, store: Tensor, window: Region) -> Tensor:
+        return store[:, :, window.y0 : window.y1, window.x0 : window.x1].to(self._net.device)
+
+    def _rows(self, plane: _Plane, index: int) -> Iterator[Region]:
+        height, width = map_shape(plane.shape, index)
+        # Whole chunks, so that sums are taken in the same order however a plane is cut; multiples of four,
+        # as the up-sampling asks for even rows and a band must hold what its end reflects.
+        unit = 4 * _chunk_rows(width)
+        rows = max(unit, self._band_px // plane.shape[1] * height // plane.shape[0] // unit * unit)
+        for y0 in range(0, height, rows):
+            self._checkpoint()
+            yield Region(y0, min(y0 + rows, height), 0, width)
+
+
+def _write(store: Tensor, band: Region, value: Tensor) -> None:
+    store[:, :, band.y0 : band.y1] = value
+
+
+def _store(shape: tuple[int, int], network: FastNUNet, in_memory: bool) -> Tensor:
+    """Empty trunk map (1, 128, H/4, W/4), channels last, on the CPU: in memory or in a deleted file."""
+    size = (1, shape[0] // 4, shape[1] // 4, _TRUNK_CHANNELS)
+    if in_memory:
+        return torch.empty(size, dtype=network.dtype).permute(0, 3, 1, 2)
+    with tempfile.TemporaryFile(prefix="cellenhance-") as file:
+        # The mapping keeps the nameless file alive; it vanishes with the tensor.
+        words = np.memmap(file, dtype=np.int16, mode="w+", shape=(*size[:3], size[3] * network.dtype.itemsize // 2))
+    return torch.from_numpy(words).view(network.dtype).permute(0, 3, 1, 2)

@@ -1,0 +1,206 @@
+"""NU-Net as a filter: calibrate on the whole plane, then apply to any window of it.
+
+References
+----------
+.. [1] Lim et al., "NU-Net: a self-supervised smart filter for enhancing blobs in
+   bioimages", BioImage Computing workshop at ICCV 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_cellenhance.core.device import DeviceChoice
+from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.models.nunet import NUNet
+from napari_cellenhance.core.models.nunet_fast import LAST, FastNUNet, Plan
+from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pooled, Source, measure_in_bands
+from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
+from napari_cellenhance.core.tiling import Region
+
+__all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures"]
+
+_MIN_SIDE_PX = 16
+_NETWORK_SCALE = 255.0
+
+_BYTES_PER_PX_FLOAT32 = 520
+"""Peak of one pass over a plane, per pixel: two full-size maps of 32 channels, their copies and paddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class NUNetCalibration:
+    """Frozen statistics of the 15 instance norms, and how many planes they were pooled over."""
+
+    statistics: NormStatistics
+    n_planes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NUNetFeatures:
+    """Raw output of convolution #10 on a window, with all that rendering it needs."""
+
+    raw: Tensor
+    mean: Tensor
+    var: Tensor
+    plan: Plan
+    crop: tuple[slice, slice]
+    """Asked region inside ``plan.region``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PaddedPlane:
+    """A plane seen as padded by reflection to multiples of 4, without making the copy.
+
+    Short sides (1 px, or less than the padding) repeat their edge.
+    """
+
+    plane: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    top: int
+    left: int
+
+    @classmethod
+    def of(cls, plane: NDArray[np.float32]) -> _PaddedPlane:
+        rows, top = _padded_index(plane.shape[0])
+        columns, left = _padded_index(plane.shape[1])
+        return cls(plane, rows, columns, top, left)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.columns)
+
+    def shift(self, region: Region) -> Region:
+        """Window of the plane → the same window of the padded plane."""
+        return Region(region.y0 + self.top, region.y1 + self.top, region.x0 + self.left, region.x1 + self.left)
+
+    def read(self, window: Region) -> NDArray[np.float32]:
+        """Copy of a window of the padded plane."""
+        rows, columns = self.rows[window.y0 : window.y1], self.columns[window.x0 : window.x1]
+        return self.plane[rows[:, None], columns[None, :]]
+
+
+def _padded_index(n: int) -> tuple[NDArray[np.intp], int]:
+    target = max(_MIN_SIDE_PX, -(-n // 4) * 4)
+    before = (target - n) // 2
+    after = target - n - before
+    mode = "reflect" if n > after else "edge"
+    return np.pad(np.arange(n), (before, after), mode=mode), before  # type: ignore[call-overload,no-any-return,unused-ignore]
+
+
+class NUNetEnhancer:
+    """A loaded NU-Net, conditioned on the strength or not.
+
+    Parameters
+    ----------
+    module : NUNet
+        Trained network; copied, not modified.
+    info : FilterInfo
+    choice : DeviceChoice
+        Device and precision.
+    memory_limit_mb : int
+        A plane that needs more in one pass is calibrated in bands of rows.
+    """
+
+    def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
+        self.info = info
+        self.choice = choice
+        self.memory_limit = memory_limit_mb * 10**6
+        self._net = FastNUNet(module, choice.device, choice.dtype)
+
+    @property
+    def bytes_per_px(self) -> int:
+        """Estimated working memory per pixel of a tile, in bytes."""
+        return _BYTES_PER_PX_FLOAT32 * self._net.dtype.itemsize // 4
+
+    def calibrate(self, planes: Sequence[NDArray[np.float32]], checkpoint: Checkpoint) -> NUNetCalibration:
+        """Exact statistics over all pixels of all planes, as the run treats them."""
+        if not planes:
+            raise ImageError("there is no plane to calibrate on; expected at least one")
+        padded = [_PaddedPlane.of(plane) for plane in planes]
+        if len(padded) == 1 and self._fits(padded[0].shape):
+            return self._one_pass(padded[0], checkpoint)[0]
+        statistics = measure_in_bands(
+            self._net,
+            [(self._source(plane), plane.shape) for plane in padded],
+            checkpoint,
+            memory_limit=self.memory_limit,
+        )
+        return NUNetCalibration(statistics, len(planes))
+
+    def calibrate_and_encode(
+        self, plane: NDArray[np.float32], checkpoint: Checkpoint
+    ) -> tuple[NUNetCalibration, NUNetFeatures] | None:
+        """Both in one pass over the plane; None where that exceeds the memory limit."""
+        padded = _PaddedPlane.of(plane)
+        return self._one_pass(padded, checkpoint) if self._fits(padded.shape) else None
+
+    def encode(self, plane: NDArray[np.float32], region: Region, calibration: NUNetCalibration) -> NUNetFeatures:
+        """Features of a region, equal to the same crop of the whole plane's features."""
+        padded = _PaddedPlane.of(plane)
+        found = calibration.statistics.to(self._net.device)
+
+        def normalise(index: int, x: Tensor) -> Tensor:
+            return self._net.normalise(index, x, found.means[index], found.variances[index])
+
+        wanted = padded.shift(region)
+        plan = self._net.plan(wanted, padded.shape)
+        with torch.inference_mode():
+            raw = self._net.raw_features(self._source(padded)(plan.source), plan, normalise)
+        return NUNetFeatures(raw, found.means[LAST], found.variances[LAST], plan, _inside(wanted, plan.region))
+
+    def decode(self, features: NUNetFeatures, strength: float) -> NDArray[np.float32]:
+        """Image of the region in [0, 1]; an unconditioned network ignores ``strength``."""
+        f = features
+        with torch.inference_mode():
+            image = self._net.render(f.raw, f.mean, f.var, f.plan, strength)
+            scaled: NDArray[np.float32] = (image / _NETWORK_SCALE).cpu().numpy()[f.crop]
+        return scaled
+
+    def _fits(self, shape: tuple[int, int]) -> bool:
+        return shape[0] * shape[1] * self.bytes_per_px <= self.memory_limit
+
+    def _one_pass(self, padded: _PaddedPlane, checkpoint: Checkpoint) -> tuple[NUNetCalibration, NUNetFeatures]:
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def measure(x: Tensor) -> tuple[Tensor, Tensor]:
+            checkpoint()
+            pooled = Pooled()
+            pooled.add(x)
+            found.append(pooled.result(self._net.device))
+            return found[-1]
+
+        whole = Region(0, padded.shape[0], 0, padded.shape[1])
+        plan = self._net.plan(whole, padded.shape)
+        with torch.inference_mode():
+            raw = self._net.raw_features(
+                self._source(padded)(plan.source), plan, lambda index, x: self._net.normalise(index, x, *measure(x))
+            )
+            mean, var = measure(raw)
+        statistics = NormStatistics(tuple(m for m, _ in found), tuple(v for _, v in found))
+        wanted = padded.shift(Region.whole(padded.plane))
+        return NUNetCalibration(statistics, 1), NUNetFeatures(raw, mean, var, plan, _inside(wanted, plan.region))
+
+    def _source(self, padded: _PaddedPlane) -> Source:
+        def read(window: Region) -> Tensor:
+            image = torch.from_numpy(padded.read(window)).mul_(_NETWORK_SCALE)
+            # Spelled-out channels-last strides: with a single channel torch cannot tell them from the default ones.
+            height, width = window.shape
+            out = torch.empty_strided((1, 1, height, width), (height * width, 1, width, 1), dtype=self._net.dtype)
+            out[0, 0] = image
+            return out.to(self._net.device)
+
+        return read
+
+
+def _inside(wanted: Region, outer: Region) -> tuple[slice, slice]:
+    return (
+        slice(wanted.y0 - outer.y0, wanted.y1 - outer.y0),
+        slice(wanted.x0 - outer.x0, wanted.x1 - outer.x0),
+    )
