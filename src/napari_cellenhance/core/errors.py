@@ -15,7 +15,10 @@ __all__ = [
     "ManifestError",
     "ModelNotFoundError",
     "ParameterError",
+    "TargetExistsError",
     "TrainingError",
+    "WeightsError",
+    "WriteError",
 ]
 
 
@@ -57,3 +60,15 @@ class DeviceError(CellEnhanceError, RuntimeError):
 
 class TrainingError(CellEnhanceError, RuntimeError):
     """A training that cannot start or diverged; the best weights so far are kept."""
+
+
+class WeightsError(CellEnhanceError, ValueError):
+    """A weights file that is damaged, is not safetensors, or does not fit its network."""
+
+
+class WriteError(CellEnhanceError, OSError):
+    """A result that could not be written; a file that was there before is untouched."""
+
+
+class TargetExistsError(WriteError, FileExistsError):
+    """The target is there already and overwriting was not asked for."""
