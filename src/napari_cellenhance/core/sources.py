@@ -31,18 +31,23 @@ class ImageSource:
         Typical object diameter of each image, in pixels.
     labels : list of (ndarray of int or None)
         Instance labels where known; used for the style bank and for scores, never by the self-supervised losses.
+    weight : float
+        How often this source is drawn, relative to the others; below 1 for a source of very few images.
     """
 
     name: str
     images: list[NDArray[np.float32]]
     diameters_px: list[float]
     labels: list[NDArray[np.integer] | None]
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.images:
             raise ImageError(f"the source {self.name!r} holds no image; check its path and filter")
         if not len(self.images) == len(self.diameters_px) == len(self.labels):
             raise ImageError(f"the source {self.name!r} has lists of different lengths")
+        if not self.weight > 0:
+            raise ImageError(f"the source {self.name!r} has weight {self.weight}; expected a positive number")
 
     def subset(self, indices: Sequence[int]) -> ImageSource:
         """Source with some of the images."""
@@ -51,6 +56,7 @@ class ImageSource:
             [self.images[i] for i in indices],
             [self.diameters_px[i] for i in indices],
             [self.labels[i] for i in indices],
+            self.weight,
         )
 
 
@@ -84,6 +90,11 @@ def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.flo
 
     out = sk_resize(image, shape, order=1, mode="reflect", anti_aliasing=shape[0] < image.shape[0])
     return np.asarray(out, dtype=np.float32)
+
+
+def _draw(sources: Sequence[ImageSource], rng: np.random.Generator) -> ImageSource:
+    weights = np.array([s.weight for s in sources])
+    return sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
 
 
 def _window(shape: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -120,7 +131,7 @@ def sample_crop(
     """
     crop: NDArray[np.float32] = np.zeros((crop_px, crop_px), np.float32)
     for _ in range(10):
-        source = sources[int(rng.integers(len(sources)))]
+        source = _draw(sources, rng)
         index = int(rng.integers(len(source.images)))
         target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
         window = _crop(source.images[index], source.diameters_px[index], target, crop_px, rng)
@@ -137,7 +148,7 @@ def sample_labelled_crop(
     labelled = [s for s in sources if any(lab is not None for lab in s.labels)]
     if not labelled:
         return None
-    source = labelled[int(rng.integers(len(labelled)))]
+    source = _draw(labelled, rng)
     index = int(rng.choice([i for i, lab in enumerate(source.labels) if lab is not None]))
     target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
     labels = source.labels[index]

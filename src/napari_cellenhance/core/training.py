@@ -25,8 +25,8 @@ class TrainableRecipe(Protocol):
 
     module: nn.Module
 
-    def loss(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Sample a batch with ``rng`` and return ``total`` (differentiable) and its parts."""
+    def loss(self, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        """Sample a batch with ``rng`` and return ``total`` (differentiable) and its parts; ``step`` counts from 0."""
         ...
 
     def validate(self) -> dict[str, float]:
@@ -170,7 +170,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(state.step)
         module.train()
-        losses = recipe.loss(np.random.default_rng([settings.seed, state.step]))
+        losses = recipe.loss(np.random.default_rng([settings.seed, state.step]), state.step)
         row = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(row["total"]):
             if state.step == 0:

@@ -19,7 +19,7 @@ __all__ = ["read_source", "read_sources"]
 _SUFFIXES = {".tif", ".tiff", ".png"}
 _KNOWN = {
     "name", "index", "where", "npz", "key", "planes", "folder", "object_diameter_px",
-    "objects_are_dark", "license", "min_side_px", "max_side_px",
+    "objects_are_dark", "license", "min_side_px", "max_side_px", "weight",
 }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
     given = entry.get("object_diameter_px")
     diameters = [float(given) if given else _diameter(lab) for lab in labels]
     images = [stretch(p, objects_are_dark=dark) for p in planes]
-    return ImageSource(str(entry.get("name", "images")), images, diameters, labels)
+    return ImageSource(str(entry.get("name", "images")), images, diameters, labels, float(entry.get("weight", 1.0)))
 
 
 def _grey(image: NDArray[Any]) -> NDArray[Any]:

@@ -63,20 +63,28 @@ class StyleBank:
     Parameters
     ----------
     grams : tuple of Tensor
-        One per tap, shape (K, C, C): K groups of masks, e.g. by covered area. K = 1 is the
+        One per tap, shape (K, C, C): K groups of masks of similar covered area. K = 1 is the
         mean over the whole bank, whose gradient equals that of comparing with every mask:
         mean_s‖G_s − G‖² = ‖Ḡ − G‖² + Var_s(G_s), and the last term is constant.
+    coverages : tuple of float
+        Mean covered fraction of the masks of each group, increasing, in 0…1.
     perception_id : str
         Network the matrices were computed with.
     """
 
     grams: tuple[Tensor, ...]
+    coverages: tuple[float, ...]
     perception_id: str
 
     def __post_init__(self) -> None:
-        counts = {g.shape[0] for g in self.grams}
+        counts = {g.shape[0] for g in self.grams} | {len(self.coverages)}
         if len(counts) != 1:
             raise ParameterError(f"the style bank has {sorted(counts)} groups at its taps; expected one number")
+
+    def nearest_groups(self, coverages: Sequence[float]) -> Tensor:
+        """Index of the group of closest covered fraction, shape (N,)."""
+        distance = torch.tensor(list(coverages))[:, None] - torch.tensor(self.coverages)[None]
+        return distance.abs().argmin(dim=1)
 
     @property
     def n_groups(self) -> int:
@@ -84,57 +92,65 @@ class StyleBank:
         return int(self.grams[0].shape[0])
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """State for a safetensors file: ``gram_0`` … one per tap."""
-        return {f"gram_{i}": g.contiguous() for i, g in enumerate(self.grams)}
+        """State for a safetensors file: ``gram_0`` … one per tap, and ``coverages``."""
+        grams = {f"gram_{i}": g.contiguous() for i, g in enumerate(self.grams)}
+        return {**grams, "coverages": torch.tensor(self.coverages)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], perception_id: str) -> StyleBank:
         """Inverse of :meth:`to_tensors`."""
         names = sorted((k for k in tensors if k.startswith("gram_")), key=lambda k: int(k.split("_")[1]))
-        if not names:
+        if not names or "coverages" not in tensors:
             raise ParameterError("the style bank holds no Gram matrices (gram_0 …); build it again from masks")
-        return cls(tuple(tensors[k].float() for k in names), perception_id)
+        coverages = tuple(float(c) for c in tensors["coverages"])
+        return cls(tuple(tensors[k].float() for k in names), coverages, perception_id)
 
 
 @torch.no_grad()
-def build_style_bank(perception: Perception, masks: Tensor, groups: Sequence[int] | None = None) -> StyleBank:
-    """Mean Gram matrices of binary masks, per group.
+def build_style_bank(perception: Perception, masks: Tensor, n_groups: int = 1) -> StyleBank:
+    """Mean Gram matrices of binary masks, per group of similar covered fraction.
 
     Parameters
     ----------
     masks : Tensor of shape (M, 1, H, W)
-        0 or 255; M ≥ 1.
-    groups : sequence of int, length M, optional
-        Group 0…K−1 of each mask; None puts all in one, the published loss.
+        0 or 255; M ≥ n_groups.
+    n_groups : int
+        Groups of equal size, by covered fraction; 1 is the published loss.
     """
-    if masks.ndim != 4 or masks.shape[0] == 0:
-        raise ParameterError(f"masks have shape {tuple(masks.shape)}; expected (M, 1, H, W) with M ≥ 1")
-    labels = torch.zeros(masks.shape[0], dtype=torch.long) if groups is None else torch.as_tensor(list(groups))
-    n_groups = int(labels.max()) + 1
-    sums: list[Tensor] | None = None
-    for mask, group in zip(masks, labels, strict=True):
-        grams = [gram_matrix(f)[0] for f in perception(mask[None].float())]
-        if sums is None:
-            sums = [g.new_zeros(n_groups, *g.shape) for g in grams]
-        for total, gram in zip(sums, grams, strict=True):
-            total[group] += gram
-    assert sums is not None
-    counts = torch.bincount(labels, minlength=n_groups).clamp_min(1)
-    return StyleBank(tuple(s / counts[:, None, None] for s in sums), perception.spec.id)
+    if masks.ndim != 4 or not 1 <= n_groups <= masks.shape[0]:
+        raise ParameterError(
+            f"masks have shape {tuple(masks.shape)} for {n_groups} groups; expected (M, 1, H, W) with M ≥ groups ≥ 1"
+        )
+    coverage = (masks > 0).float().mean(dim=(1, 2, 3))
+    means: list[list[Tensor]] = []
+    coverages = []
+    for members in coverage.argsort().tensor_split(n_groups):
+        sums: list[Tensor] | None = None
+        for mask in masks[members]:
+            grams = [gram_matrix(f)[0] for f in perception(mask[None].float())]
+            sums = grams if sums is None else [s + g for s, g in zip(sums, grams, strict=True)]
+        assert sums is not None
+        means.append([s / len(members) for s in sums])
+        coverages.append(float(coverage[members].mean()))
+    grams_by_tap = tuple(torch.stack(tap) for tap in zip(*means, strict=True))
+    return StyleBank(grams_by_tap, tuple(coverages), perception.spec.id)
 
 
-def morphological_loss(features: Sequence[Tensor], bank: StyleBank, *, relative: bool = False) -> Tensor:
+def morphological_loss(
+    features: Sequence[Tensor], bank: StyleBank, *, groups: Tensor | None = None, relative: bool = False
+) -> Tensor:
     """Distance of Gram matrices to the bank, per sample ([1]_ Eq. 2 in its mean-Gram form).
 
     Parameters
     ----------
     features : sequence of Tensor
         Features of the output at each tap, shapes (N, C_l, H_l, W_l).
-    bank : StyleBank
-        With more than one group, each sample is compared with the nearest group only: an image
-        with few objects is not pushed to the mean covered area of the bank.
+    groups : Tensor of int, shape (N,), optional
+        Group of the bank that each sample is compared with; needed when the bank has several. Comparing
+        like with like keeps a sparse image sparse; the free choice of the nearest group instead
+        collapses to black images.
     relative : bool
-        Divide each tap by ‖Ḡ‖² averaged over groups, and the sum by the number of taps, so that no tap
+        Divide each tap by ‖Ḡ‖² of the group, and the sum by the number of taps, so that no tap
         dominates; otherwise by C², as published.
 
     Returns
@@ -143,14 +159,17 @@ def morphological_loss(features: Sequence[Tensor], bank: StyleBank, *, relative:
     """
     if len(features) != len(bank.grams):
         raise ParameterError(f"{len(features)} taps were given to a style bank of {len(bank.grams)}")
-    total: Tensor | None = None
-    for feature, target in zip(features, bank.grams, strict=True):
-        gram = gram_matrix(feature)
-        distance = (gram[:, None] - target.to(gram)[None]).square().sum(dim=(2, 3))
+    if groups is None:
+        if bank.n_groups != 1:
+            raise ParameterError(f"the style bank has {bank.n_groups} groups; give the group of each sample")
+        groups = torch.zeros(features[0].shape[0], dtype=torch.long)
+    total = torch.zeros(features[0].shape[0])
+    for feature, targets in zip(features, bank.grams, strict=True):
+        gram, target = gram_matrix(feature), targets[groups]
+        distance = (gram - target).square().sum(dim=(1, 2))
         if relative:
-            distance = distance / (target.to(gram).square().sum(dim=(1, 2)).mean() * len(features))
+            distance = distance / (target.square().sum(dim=(1, 2)) * len(features))
         else:
             distance = distance / gram.shape[1] ** 2
-        total = distance if total is None else total + distance
-    assert total is not None
-    return total.min(dim=1).values
+        total = total + distance
+    return total

@@ -24,7 +24,7 @@ from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.perception import Perception
 from napari_cellenhance.core.sources import ImageSource, sample_crop, sample_labelled_crop
 
-__all__ = ["NUNetRecipe", "NUNetTraining", "balance"]
+__all__ = ["NUNetRecipe", "NUNetTraining", "balance", "covered_fraction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +48,17 @@ class NUNetTraining:
         Share of crops that the network sees as a poor acquisition (``core.augment.degrade``) while the
         content is still compared with the crop itself.
     anchor : float
-        Weight of an explicit pixel L1 to the crop at the smallest strength, falling to 0 at ``anchor_until``.
+        Weight of an explicit pixel L1 to the crop at the smallest strength, falling to ``anchor_floor`` (a share
+        of it) at ``anchor_until`` and above: small strengths stay faithful, large ones keep their objects.
+    n_anchored : int
+        First updates in which every strength is fully anchored; the same number again fades it out. Morphology then
+        starts from a network that already shows the objects, rather than from edges that happen to match.
     n_dry_run : int
         Updates of the dry run that balances the losses; λ = ⟨L_c⟩ / ⟨L_m⟩.
     """
 
     crop_px: int = 128
-    batch_size: int = 8
+    batch_size: int = 4
     strengths: tuple[float, float] = (1.0, 10.0)
     diameters_px: tuple[float, float] = (14.0, 44.0)
     content_taps: tuple[int, ...] = (0, 1)
@@ -62,6 +66,8 @@ class NUNetTraining:
     degraded_fraction: float = 0.6
     anchor: float = 2.0
     anchor_until: float = 4.0
+    anchor_floor: float = 0.08
+    n_anchored: int = 300
     n_dry_run: int = 20
     n_validation: int = 16
 
@@ -80,6 +86,8 @@ class _Batch:
     """(N, 1, H, W), 0…255: what the network gets."""
     reference: Tensor
     """(N, 1, H, W), 0…255: what the content is compared with."""
+    groups: Tensor
+    """(N,): group of the style bank, by the covered fraction of the reference."""
 
 
 class NUNetRecipe:
@@ -123,7 +131,7 @@ class NUNetRecipe:
         self.use_bf16 = use_bf16
         self._validation, self._scored = self._fix_validation(validation or sources, seed)
 
-    def loss(self, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """One batch, two strengths per crop."""
         batch = self._sample(rng)
         low, high = self.settings.strengths
@@ -131,7 +139,9 @@ class NUNetRecipe:
         n = self.settings.batch_size
         halves = [rng.uniform(low, middle, n), rng.uniform(middle, high, n)] if high > low else [np.full(n, low)]
         strengths = [torch.from_numpy(h.astype(np.float32)) for h in halves]
-        return self._losses(batch, strengths)
+        start = self.settings.n_anchored
+        everywhere = 1.0 if step < start else max(0.0, 2.0 - step / start) if start else 0.0
+        return self._losses(batch, strengths, everywhere)
 
     def validate(self) -> dict[str, float]:
         """Losses on fixed crops, and Otsu IoU of fixed labelled crops at the middle and the largest strength."""
@@ -161,7 +171,11 @@ class NUNetRecipe:
             crop = (crop - crop.min()) / span if span > 0 else crop
             reference.append(crop)
             seen.append(degrade(crop, rng) if rng.random() < s.degraded_fraction else crop)
-        return _Batch(_to_batch(seen), _to_batch(reference))
+        return self._batch(seen, reference)
+
+    def _batch(self, seen: Sequence[NDArray[np.float32]], reference: Sequence[NDArray[np.float32]]) -> _Batch:
+        groups = self.bank.nearest_groups([covered_fraction(r) for r in reference])
+        return _Batch(_to_batch(seen), _to_batch(reference), groups)
 
     def _forward(self, seen: Tensor, strengths: list[Tensor]) -> list[Tensor]:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bf16):
@@ -170,7 +184,8 @@ class NUNetRecipe:
             features = self.module.features(seen)
             return [self.module.render(features, w) for w in strengths]
 
-    def _losses(self, batch: _Batch, strengths: list[Tensor]) -> dict[str, Tensor]:
+    def _losses(self, batch: _Batch, strengths: list[Tensor], anchored: float = 0.0) -> dict[str, Tensor]:
+        """Losses of all strengths; ``anchored`` is the least share of the pixel anchor at any of them."""
         s = self.settings
         with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bf16), torch.no_grad():
             reference = self.perception(batch.reference)
@@ -182,9 +197,12 @@ class NUNetRecipe:
         content = torch.stack(
             [content_loss(reference[t].repeat(repeat, 1, 1, 1), features[t], relative=s.is_relative) for t in s.content_taps]
         ).mean(dim=0)
-        style = morphological_loss(features, self.bank, relative=s.is_relative)
+        style = morphological_loss(
+            features, self.bank, groups=batch.groups.repeat(repeat), relative=s.is_relative
+        )
         pixel = (outputs.float() - batch.reference.repeat(repeat, 1, 1, 1)).abs().mean(dim=(1, 2, 3)) / 255.0
-        fade = ((s.anchor_until - w) / max(s.anchor_until - s.strengths[0], 1e-6)).clamp(0.0, 1.0)
+        fade = ((s.anchor_until - w) / max(s.anchor_until - s.strengths[0], 1e-6)).clamp(s.anchor_floor, 1.0)
+        fade = fade.clamp_min(anchored)
         weighted = (content + w * self.balance_factor * style) / (1.0 + w)
         total = (weighted + s.anchor * fade * pixel).mean()
         return {"total": total, "content": content.mean(), "style": style.mean(), "pixel": pixel.mean()}
@@ -199,7 +217,7 @@ class NUNetRecipe:
         for i in range(0, len(crops), s.batch_size):
             part = crops[i : i + s.batch_size]
             seen = [degrade(c, rng) if j % 2 else c for j, c in enumerate(part)]
-            batches.append(_Batch(_to_batch(seen), _to_batch(part)))
+            batches.append(self._batch(seen, part))
         pairs = [sample_labelled_crop(sources, s.crop_px, rng, diameters=s.diameters_px) for _ in range(s.n_validation)]
         labelled = [p for p in pairs if p is not None]
         if not labelled:
@@ -218,7 +236,7 @@ def balance(recipe: NUNetRecipe, n_steps: int, seed: int) -> float:
     optimizer = torch.optim.AdamW(trial.module.parameters(), lr=1e-3)
     content, style = 0.0, 0.0
     for i in range(max(1, n_steps)):
-        losses = trial.loss(np.random.default_rng([seed, 2, i]))
+        losses = trial.loss(np.random.default_rng([seed, 2, i]), i)
         content += float(losses["content"].detach())
         style += float(losses["style"].detach())
         optimizer.zero_grad(set_to_none=True)
@@ -227,6 +245,17 @@ def balance(recipe: NUNetRecipe, n_steps: int, seed: int) -> float:
     if style <= 0:
         raise ParameterError("the morphological loss is zero in the dry run; the style bank equals the images")
     return content / style
+
+
+def covered_fraction(image: NDArray[np.float32]) -> float:
+    """Share of an unlabelled crop that is bright: Otsu's threshold after a Gaussian of 1.5 px. In 0…1."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    smooth = gaussian_filter(image, 1.5)
+    if smooth.max() <= smooth.min():
+        return 0.0
+    return float((smooth > threshold_otsu(smooth)).mean())
 
 
 def _to_batch(crops: Sequence[NDArray[np.float32]]) -> Tensor:
