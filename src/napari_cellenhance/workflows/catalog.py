@@ -1,0 +1,198 @@
+"""The filters on offer, learned and classical, and how to open one. Listing needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_cellenhance.core.errors import ModelNotFoundError
+from napari_cellenhance.core.recipes.classical import CLASSICAL
+from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
+from napari_cellenhance.zoo.manifest import ModelCard, list_models
+
+if TYPE_CHECKING:
+    from napari_cellenhance.core.device import DeviceChoice
+
+__all__ = ["FilterSpec", "OpenedFilter", "describe", "list_filters", "open_enhancer"]
+
+CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": True}
+"""Percentiles that become 0 and 1 before a classical filter: those of the networks."""
+
+_BYTES_PER_PX_CLASSICAL = 80
+_STRENGTH_HELP = "0 returns the input unchanged; larger values push objects to white and the ground to black."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSpec:
+    """A filter as a workflow needs it: the card that the doors show, plus how to prepare the input.
+
+    Parameters
+    ----------
+    info : FilterInfo
+    normalizer : str
+        Name for ``core.normalize.fit_normalizer``.
+    normalizer_settings : mapping
+        Its settings.
+    identity_below : float
+        Strengths below it fade to the unfiltered input.
+    version, sha256 : str
+        Of a model; the package's version and an empty string for a classical filter.
+    card : ModelCard or None
+        None for a classical filter.
+    """
+
+    info: FilterInfo
+    normalizer: str = "percentile"
+    normalizer_settings: Mapping[str, Any] = field(default_factory=lambda: dict(CLASSICAL_RANGE))
+    identity_below: float = 0.0
+    version: str = ""
+    sha256: str = ""
+    card: ModelCard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedFilter:
+    """A filter with its weights loaded on a device. Pass it to ``workflows.enhance.apply``.
+
+    Parameters
+    ----------
+    spec : FilterSpec
+    enhancer : Enhancer
+    choice : DeviceChoice
+    memory_limit_mb : int
+        Working memory it keeps to, in MB.
+    module : object
+        The loaded network, shared by copies on other devices; None for a classical filter.
+    """
+
+    spec: FilterSpec
+    enhancer: Enhancer
+    choice: DeviceChoice
+    memory_limit_mb: int
+    module: Any = None
+
+    @property
+    def info(self) -> FilterInfo:
+        """Card of the filter."""
+        return self.spec.info
+
+    @property
+    def bytes_per_px(self) -> int:
+        """Estimated working memory per pixel of a tile, in bytes."""
+        return int(getattr(self.enhancer, "bytes_per_px", _BYTES_PER_PX_CLASSICAL))
+
+    def with_memory(self, memory_limit_mb: int) -> OpenedFilter:
+        """The same filter kept to another amount of working memory."""
+        return _assemble(self.spec, self.module, self.choice, memory_limit_mb)
+
+    def on_cpu(self, reason: str) -> OpenedFilter:
+        """The same filter on the CPU, in float32."""
+        choice = dataclasses.replace(
+            self.choice, device="cpu", precision="float32", note=f"running on CPU ({reason})", is_fallback=True
+        )
+        return _assemble(self.spec, self.module, choice, self.memory_limit_mb)
+
+
+def list_filters() -> tuple[FilterInfo, ...]:
+    """All filters: models of the manifest and of the user's folder first, then the classical ones."""
+    return (*(_info(card) for card in list_models()), *CLASSICAL)
+
+
+def describe(filter_id: str) -> FilterSpec:
+    """Look up one filter.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No filter of that id; the message lists those there are.
+    """
+    from napari_cellenhance import __version__
+
+    for card in list_models():
+        if card.id == filter_id:
+            return _model_spec(card)
+    for info in CLASSICAL:
+        if info.id == filter_id:
+            return FilterSpec(info=info, version=__version__)
+    known = ", ".join(info.id for info in list_filters())
+    raise ModelNotFoundError(f"there is no filter {filter_id!r}; expected one of: {known}")
+
+
+def open_enhancer(
+    filter_id: str, device: str = "auto", precision: str = "auto", *, memory_limit_mb: int = 2000
+) -> OpenedFilter:
+    """Choose the device and load the weights (from the package, the cache or the net).
+
+    Parameters
+    ----------
+    filter_id : str
+    device, precision : str
+        As in ``core.device.choose_device``; a classical filter always runs on the CPU.
+    memory_limit_mb : int
+        Working memory to keep to, in MB.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such filter.
+    DownloadError, ChecksumError
+        Its weights cannot be had.
+    DeviceError, ParameterError
+        Unknown device or precision.
+    """
+    from napari_cellenhance.core.device import DeviceChoice, choose_device
+
+    spec = describe(filter_id)
+    if spec.card is None:
+        choice = DeviceChoice(device="cpu", precision="float32", note="running on CPU (classical filter)")
+        return _assemble(spec, None, choice, memory_limit_mb)
+    from napari_cellenhance.zoo.weights import load_model
+
+    choice = choose_device(device, precision)
+    return _assemble(spec, load_model(spec.card), choice, memory_limit_mb)
+
+
+def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_mb: int) -> OpenedFilter:
+    enhancer: Enhancer
+    if spec.card is None:
+        from napari_cellenhance.core.recipes.classical import make_classical
+
+        enhancer = make_classical(spec.info.id)
+    else:
+        from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
+
+        enhancer = NUNetEnhancer(module, spec.info, choice, memory_limit_mb=memory_limit_mb)
+    return OpenedFilter(spec=spec, enhancer=enhancer, choice=choice, memory_limit_mb=memory_limit_mb, module=module)
+
+
+def _model_spec(card: ModelCard) -> FilterSpec:
+    return FilterSpec(
+        info=_info(card),
+        normalizer=card.normalization.name,
+        normalizer_settings=dict(card.normalization.parameters),
+        identity_below=card.strength.identity_below,
+        version=card.version,
+        sha256=card.file.sha256,
+        card=card,
+    )
+
+
+def _info(card: ModelCard) -> FilterInfo:
+    strength = card.strength
+    return FilterInfo(
+        id=card.id,
+        title=card.title,
+        group="NU-Net",
+        summary=card.summary,
+        strength=StrengthInfo(
+            label=strength.label,
+            help=strength.help or _STRENGTH_HELP,
+            default=strength.default,
+            minimum=strength.minimum,
+            maximum=strength.maximum,
+            knots=tuple(strength.knots),
+        ),
+        reference=card.citation,
+    )
