@@ -65,7 +65,9 @@ def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
     """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` with ``key`` and ``planes``, or ``folder``."""
     unknown = sorted(set(entry) - _KNOWN)
     if unknown:
-        raise ParameterError(f"the source {entry.get('name')!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}")
+        raise ParameterError(
+            f"the source {entry.get('name')!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}"
+        )
     dark = bool(entry.get("objects_are_dark", False))
     if "index" in entry:
         planes, labels = _from_index(entry, root)
@@ -99,16 +101,16 @@ def _diameter(labels: NDArray[np.integer] | None) -> float:
     return float(np.median(2.0 * np.sqrt(areas / np.pi))) if areas.size else 24.0
 
 
-def _from_index(
-    entry: Mapping[str, Any], root: Path
-) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
+def _from_index(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
     import tifffile
 
     index = root / entry["index"]
     try:
         rows = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ImageError(f"{index} could not be read as the index of a data set ({error}); check --data-root") from error
+        raise ImageError(
+            f"{index} could not be read as the index of a data set ({error}); check --data-root"
+        ) from error
     low, high = entry.get("min_side_px", 0), entry.get("max_side_px", 10**9)
     files: dict[str, tifffile.TiffFile] = {}
     planes: list[NDArray[Any]] = []

@@ -1,0 +1,223 @@
+"""TIFF through tifffile: OME, ImageJ and plain ones."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ImageError, WriteError
+from napari_cellenhance.io import _ome
+
+__all__ = ["read_tiff", "read_tiff_provenance", "write_ome_tiff"]
+
+BIGTIFF_FROM_BYTES = 2**32 - 2**25
+"""Classic TIFF ends at 4 GiB; 32 MiB are left for the directories and the XML."""
+
+# What tifffile was seen to raise on damaged files (all cut and bit-flipped variants of the tests).
+_DAMAGE = (
+    tifffile.TiffFileError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def read_tiff(source: Path) -> dict[str, Any]:
+    """Fields of ``ImageFile`` of the first image in a TIFF file."""
+    with _opened(source) as tif:
+        if not tif.series:
+            raise ImageError(f"{source} holds no image")
+        series = tif.series[0]
+        _refuse_cut_off(source, series)
+        image = series.asarray()
+        info, notes = _metadata(tif)
+        if len(tif.series) > 1 or info.n_images > 1:
+            notes.append(f"The file holds {max(len(tif.series), info.n_images)} images; the first one was read.")
+        image, axes = _named(image, series, info.own_axes, notes)
+        keyframe = series.keyframe
+        if keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
+            image = np.iinfo(image.dtype).max - image
+            notes.append("The file says that 0 is white; the values were inverted.")
+        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            notes.append("The file has a colour table; the index numbers were read.")
+    if image.size == 0:
+        raise ImageError(f"{source} holds an empty image (shape {image.shape}); it was not written completely")
+    return {
+        "image": image,
+        "axes": axes,
+        "pixel_size_um": {letter: size for letter, size in info.pixel_size_um.items() if letter in axes},
+        "channel_names": info.channel_names if "C" in axes else (),
+        "description": info.description,
+        "notes": tuple(notes),
+        "provenance": info.provenance,
+    }
+
+
+def read_tiff_provenance(source: Path) -> dict[str, Any] | None:
+    """Provenance in the OME-XML of this project, or None."""
+    with _opened(source) as tif:
+        return _metadata(tif)[0].provenance
+
+
+def write_ome_tiff(
+    temporary: Path,
+    image: NDArray[Any],
+    axes: str,
+    *,
+    original_axes: str,
+    name: str,
+    pixel_size_um: Mapping[str, float],
+    channel_names: Sequence[str],
+    provenance: Mapping[str, Any] | None,
+    mapping: str,
+) -> None:
+    """Write pixels whose axes end in YX or YXS, and open the result again to check it.
+
+    Raises
+    ------
+    WriteError
+        The written file does not hold what was given.
+    """
+    metadata = _ome.metadata_for(
+        axes,
+        original_axes,
+        name=name,
+        pixel_size_um=pixel_size_um,
+        channel_names=channel_names,
+        provenance=provenance,
+        description=f"Written by napari-cellenhance. Pixel values: {mapping}.",
+        mapping=mapping,
+    )
+    is_colour = axes.endswith("S")
+    tifffile.imwrite(
+        temporary,
+        image,
+        ome=True,
+        bigtiff=image.nbytes >= BIGTIFF_FROM_BYTES,
+        photometric="rgb" if is_colour else "minisblack",
+        extrasamples=["unassalpha"] if is_colour and image.shape[-1] == 4 else None,
+        metadata=metadata,
+    )
+    with tifffile.TiffFile(temporary) as tif:
+        stored = tif.series[0]
+        is_whole = stored.size == image.size and stored.dtype == image.dtype
+        if not is_whole or _end_of_pixels(stored) > temporary.stat().st_size:
+            raise WriteError(f"{name} was not written completely (the disk may be full); nothing was changed")
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[tifffile.TiffFile]:
+    try:
+        with tifffile.TiffFile(source) as tif:
+            yield tif
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{source} does not fit into memory: {error}") from error
+    except _DAMAGE as error:
+        if "imagecodecs" in str(error):
+            raise ImageError(
+                f"{source} is compressed in a way that needs the package imagecodecs ({error}). "
+                "Run 'pip install imagecodecs', or save the file uncompressed."
+            ) from error
+        raise ImageError(f"{source} is not a readable TIFF file, or it is damaged: {error}") from error
+
+
+def _end_of_pixels(series: tifffile.TiffPageSeries) -> int:
+    ends = (
+        offset + count
+        for page in series.pages
+        if page is not None
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+    )
+    return max(ends, default=0)
+
+
+def _refuse_cut_off(source: Path, series: tifffile.TiffPageSeries) -> None:
+    # tifffile fills missing pixels with zeros in some of these cases; a wrong image is worse than none.
+    n_bytes = source.stat().st_size
+    if _end_of_pixels(series) > n_bytes:
+        raise ImageError(f"{source} is cut off: it has {n_bytes} of {_end_of_pixels(series)} bytes. Copy it again.")
+
+
+def _metadata(tif: tifffile.TiffFile) -> tuple[_ome.OmeInfo, list[str]]:
+    if tif.is_ome and tif.ome_metadata:
+        try:
+            return _ome.parse(tif.ome_metadata), []
+        except ValueError as error:
+            return _ome.OmeInfo(), [f"Axes and pixel size may be wrong: {error}."]
+    if tif.is_imagej and tif.imagej_metadata:
+        sizes = _imagej_sizes(tif.imagej_metadata, tif.pages.first)
+        return _ome.OmeInfo(pixel_size_um=sizes, description=str(tif.imagej_metadata.get("Info", ""))), []
+    return _ome.OmeInfo(description=tif.pages.first.description), []
+
+
+def _imagej_sizes(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dict[str, float]:
+    factor = _ome.unit_in_um(str(metadata.get("unit", "")))
+    sizes: dict[str, float] = {}
+    if factor is not None:
+        for letter in "YX":
+            tag = page.tags.get(f"{letter}Resolution")
+            numerator, denominator = tag.value if tag is not None else (0, 0)
+            if numerator and denominator:
+                sizes[letter] = factor * denominator / numerator
+        _keep_positive(sizes, "Z", metadata.get("spacing"), factor)
+    _keep_positive(sizes, "T", metadata.get("finterval"), 1.0)
+    return sizes
+
+
+def _keep_positive(sizes: dict[str, float], letter: str, value: Any, factor: float) -> None:
+    if isinstance(value, (int, float)) and np.isfinite(value) and value != 0:
+        sizes[letter] = abs(float(value)) * factor
+
+
+def _named(
+    image: NDArray[Any], series: tifffile.TiffPageSeries, own_axes: str, notes: list[str]
+) -> tuple[NDArray[Any], str]:
+    full_axes, full_shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
+    lengths = dict(zip(full_axes, full_shape, strict=True))
+    others_are_one = all(n == 1 for letter, n in lengths.items() if letter not in own_axes)
+    if own_axes and len(set(own_axes)) == len(own_axes) and set(own_axes) <= set(full_axes) and others_are_one:
+        kept = image.reshape([n for letter, n in lengths.items() if letter in own_axes])
+        order = [letter for letter in full_axes if letter in own_axes]
+        return kept.transpose([order.index(letter) for letter in own_axes]), own_axes
+    return _house_axes(image, series.axes, notes)
+
+
+def _house_axes(image: NDArray[Any], axes: str, notes: list[str]) -> tuple[NDArray[Any], str]:
+    """Axes of tifffile → letters of TCZYX, S last; letters that are not ours become free ones of ours."""
+    letters = list(axes)
+    if "S" in letters and image.shape[letters.index("S")] not in (3, 4):
+        letters[letters.index("S")] = "?" if "C" in letters else "C"
+    if letters.count("Y") != 1 or letters.count("X") != 1:
+        raise ImageError(f"the file holds data with the axes {axes!r}; expected an image with Y and X")
+    for i, letter in enumerate(letters):
+        if letter not in "TCZYXS":
+            free = [candidate for candidate in "ZTC" if candidate not in letters]
+            if not free:
+                raise ImageError(f"the file has the axes {axes!r}; expected at most T, C, Z, Y, X and colour")
+            letters[i] = free[0]
+            notes.append(
+                f"The file does not tell what its axis {i + 1} (length {image.shape[i]}) is; {free[0]} was taken."
+            )
+    if "S" in letters:
+        position = letters.index("S")
+        image = np.moveaxis(image, position, -1)
+        letters.append(letters.pop(position))
+    return image, "".join(letters)
