@@ -6,7 +6,7 @@ import os
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -23,7 +23,7 @@ __all__ = [
     "UserCardFile",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?([-+.][0-9A-Za-z.-]+)?$", max_length=40)]
@@ -134,7 +134,17 @@ class StrengthCard(_Strict):
         return self
 
 
-class ModelCard(_Strict):
+class _Card(_Strict):
+    id: Id
+    title: Text
+    version: Version
+    file: FileEntry
+    license: Text
+    citation: str = ""
+    bundled: bool = False
+
+
+class ModelCard(_Card):
     """All that is known about a model without opening its weights.
 
     Parameters
@@ -153,22 +163,15 @@ class ModelCard(_Strict):
         Whether a copy ships inside the package.
     """
 
-    id: Id
-    title: Text
     summary: str
-    version: Version
     recipe: Literal["nunet"]
     architecture: dict[str, JsonValue]
     normalization: NormalizationCard
     strength: StrengthCard
     axes: Literal["YX", "ZYX"] = "YX"
-    file: FileEntry
-    license: Text
-    citation: str = ""
     object_diameter_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     training: dict[str, JsonValue] = Field(default_factory=dict)
     scores: dict[str, JsonValue] = Field(default_factory=dict)
-    bundled: bool = False
 
     @field_validator("object_diameter_px", mode="before")
     @classmethod
@@ -197,17 +200,10 @@ class ModelCard(_Strict):
         return value
 
 
-class AssetCard(_Strict):
+class AssetCard(_Card):
     """Another file of the project, such as a style bank, fetched the same way as weights."""
 
-    id: Id
-    title: Text
     summary: str = ""
-    version: Version
-    file: FileEntry
-    license: Text
-    citation: str = ""
-    bundled: bool = False
 
 
 class ManifestFile(_Strict):
@@ -227,7 +223,7 @@ class ManifestFile(_Strict):
 
     @model_validator(mode="after")
     def _has_no_twins(self) -> Self:
-        cards = (*self.models, *self.assets)
+        cards: tuple[_Card, ...] = (*self.models, *self.assets)
         for what, values in (
             ("id", [card.id for card in cards]),
             ("file name", [card.file.name.lower() for card in cards]),

@@ -153,7 +153,7 @@ def load_manifest(path: str | os.PathLike[str] | None = None, *, user_models: Pa
         The project's own manifest is missing or damaged.
     """
     own = read_manifest(path if path is not None else manifest_path())
-    taken = {card.id for card in (*own.models, *own.assets)}
+    taken = {card.id for card in own.models} | {card.id for card in own.assets}
     models, problems = _read_user_models(user_models or user_models_dir(), taken)
     return Manifest(
         schema_version=own.schema_version,
@@ -233,9 +233,10 @@ def _find(wanted: str, cards: tuple[_Card, ...], what: str, problems: tuple[str,
 
 
 def _with_card(cards: tuple[_Card, ...], card: _Card) -> tuple[_Card, ...]:
-    if any(old.id == card.id for old in cards):
-        return tuple(card if old.id == card.id else old for old in cards)
-    return (*cards, card)
+    changed = [card if old.id == card.id else old for old in cards]
+    if card not in changed:
+        changed.append(card)
+    return tuple(changed)
 
 
 def _rewrite(path: Path, own: ManifestFile, **changes: Any) -> None:

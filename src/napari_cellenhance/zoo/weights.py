@@ -193,7 +193,8 @@ def save_user_model(
     fields = card.model_dump() if isinstance(card, ModelCard) else dict(card)
     model_id = str(fields.get("id", ""))
     own = load_manifest(user_models=place)
-    if any(known.id == model_id and known.file.url is not None for known in (*own.models, *own.assets)):
+    own_ids = {known.id for known in own.models if known.file.url is not None} | {asset.id for asset in own.assets}
+    if model_id in own_ids:
         raise ManifestError(f"the id {model_id!r} belongs to a model of the project; choose another name")
     # Validate before any byte is written; the placeholder file is replaced below.
     draft = _validated(fields, FileEntry(name=f"x{_SUFFIX}", url=None, sha256="0" * 64, size_bytes=1))
