@@ -79,6 +79,8 @@ class TrainRequest:
     seed: int = 0
     precision: str = "auto"
     resume: bool = False
+    install: bool = True
+    """Also store the model in the user's models folder, so that every list of models shows it."""
     recipe_options: dict[str, Any] = field(default_factory=dict)
     """Further fields of ``core.recipes.nunet.NUNetTraining``."""
 
@@ -87,6 +89,7 @@ class TrainRequest:
 class TrainResult:
     """Where everything is, and how the training ended."""
 
+    model_id: str
     weights: Path
     card: Path
     history: Path
@@ -272,7 +275,7 @@ def _write_checkpoint(path: Path, state: FitState, identity: str, factor: float)
         "step": state.step, "best_step": state.best_step, "best_total": state.best_total, "n_worse": state.n_worse,
         "elapsed_s": state.elapsed_s, "history": state.history, "balance_factor": factor,
     }  # fmt: skip
-    save_state(path, tensors, metadata={"identity": identity, "state": json.dumps(scalars)})
+    save_state(path, tensors, metadata={"identity": identity, "state": scalars})
 
 
 def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
@@ -286,7 +289,7 @@ def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
         raise ParameterError(
             f"{path} belongs to a training with other settings; choose another output folder, or start anew without resume"
         )
-    scalars = json.loads(metadata["state"])
+    scalars = dict(metadata["state"])
     factor = float(scalars.pop("balance_factor"))
     parts: dict[str, dict[str, Any]] = {"module": {}, "best": {}, "first": {}, "second": {}}
     for key, tensor in load_state(path).items():
@@ -299,7 +302,7 @@ def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
 
 
 def _write_history(out: Path, state: FitState) -> None:
-    from napari_cellenhance.io.reports import loss_curves_png
+    from napari_cellenhance.io.curves import loss_curves_png
     from napari_cellenhance.io.safe_write import atomic_path
 
     columns = sorted({key for row in state.history for key in row}, key=lambda k: (k != "step", k.startswith("val_"), k))
@@ -322,15 +325,13 @@ def _publish(
     stopped: str,
     sources: list[ImageSource],
 ) -> TrainResult:
-    """Write weights, style bank and card of the best checkpoint."""
+    """Write weights, style bank and card of the best checkpoint; put the model where the doors find it."""
     import torch
 
-    from napari_cellenhance.io.reports import write_json
-    from napari_cellenhance.zoo.weights import save_state, sha256_of
+    from napari_cellenhance.zoo.weights import save_state, save_user_model
 
-    weights = out / f"{request.model_id}.safetensors"
-    save_state(weights, {k: v.contiguous() for k, v in module.state_dict().items()}, half=True, metadata={"id": request.model_id})
-    save_state(out / f"{STYLE_BANK_ASSET}.safetensors", bank.to_tensors(), metadata={"perception": bank.perception_id})
+    bank_path = out / f"{STYLE_BANK_ASSET}.safetensors"
+    save_state(bank_path, bank.to_tensors(), metadata={"perception": bank.perception_id})
     knots = list(module.knots)
     low = knots[0] if knots else float(request.strength or 0.0)
     high = knots[-1] if knots else float(request.strength or 0.0)
@@ -349,9 +350,6 @@ def _publish(
             "knots": knots or [high], "identity_below": low,
         },
         "axes": "YX",
-        "file": {
-            "name": weights.name, "url": "", "sha256": sha256_of(weights), "size_bytes": weights.stat().st_size,
-        },
         "license": "BSD-3-Clause",
         "citation": "Lim et al., NU-Net: a self-supervised smart filter for enhancing blobs in bioimages, ICCVW 2023",
         "object_diameter_px": list(settings.diameters_px),
@@ -360,7 +358,7 @@ def _publish(
             "perception": recipe.perception.spec.id,
             "style_groups": bank.n_groups,
             "balance_factor": recipe.balance_factor,
-            "recipe": asdict(settings),
+            "recipe": json.loads(json.dumps(asdict(settings))),
             "fit": asdict(fit_settings),
             "precision": "bfloat16 autocast" if recipe.use_bf16 else "float32",
             "init_from": request.init_from,
@@ -374,11 +372,12 @@ def _publish(
             "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         "scores": {},
-        "bundled": False,
     }  # fmt: skip
-    card_path = out / f"{request.model_id}.json"
-    write_json(card_path, card)
+    state_dict = {k: v.contiguous() for k, v in module.state_dict().items()}
+    saved = save_user_model(state_dict, card, half=True, folder=out)
+    if request.install:
+        save_user_model(state_dict, card, half=True)
     return TrainResult(
-        weights=weights, card=card_path, history=out / "history.csv", stopped=stopped,
-        best_step=state.best_step, best_total=state.best_total,
+        model_id=saved.id, weights=out / saved.file.name, card=out / f"{saved.id}.json", history=out / "history.csv",
+        stopped=stopped, best_step=state.best_step, best_total=state.best_total,
     )  # fmt: skip

@@ -64,9 +64,9 @@ class NUNetTraining:
     content_taps: tuple[int, ...] = (0, 1)
     is_relative: bool = True
     degraded_fraction: float = 0.6
-    anchor: float = 2.0
-    anchor_until: float = 4.0
-    anchor_floor: float = 0.08
+    anchor: float = 6.0
+    anchor_until: float = 6.0
+    anchor_floor: float = 0.03
     n_anchored: int = 300
     n_dry_run: int = 20
     n_validation: int = 16
