@@ -40,9 +40,9 @@ class OpenedImage:
         """(T, C, Z, Y, X)."""
         return tuple(int(n) for n in self.pixels.shape)
 
-    def read(self, index: PlaneIndex) -> NDArray[Any]:
-        """One plane of shape (Y, X), in memory, in its own dtype; masked pixels become NaN."""
-        plane = self.pixels[index]
+    def read(self, index: PlaneIndex, window: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[Any]:
+        """One plane of shape (Y, X), or a window of it, in memory, in its own dtype; masked pixels become NaN."""
+        plane = self.pixels[(*index, *window)]
         if isinstance(plane, np.ma.MaskedArray):
             return np.asarray(plane.astype(np.float64).filled(np.nan))
         return np.asarray(plane)

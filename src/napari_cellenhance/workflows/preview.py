@@ -150,7 +150,7 @@ class PreviewSession:
             ),
         )
         image = _planes.open_image(request)
-        return _View(preview, opened, image, _indices(image, preview.position), is_cancelled)
+        return _View(preview, opened, image, _indices(image, request, preview.position), is_cancelled)
 
     def _part(self, view: _View, index: PlaneIndex) -> tuple[NDArray[np.float32], bool]:
         """Enhanced region of one plane, and whether it is approximate."""
@@ -190,11 +190,12 @@ class PreviewSession:
         return enhancer.encode(plane.base, view.region, self._measure(view, index)), base, False
 
     def _approximate_features(self, view: _View, index: PlaneIndex) -> tuple[Any, NDArray[np.float32], bool]:
-        raw = view.image.read(index)
-        step = max(1, int(np.sqrt(raw.size / APPROXIMATE_ABOVE_PX)))
-        normalizer = _planes.fit(view.opened.spec, raw[::step, ::step])
-        outer, inside = _with_margin(view.region, raw.shape)
-        plane = _planes.prepare(raw[outer.slices], normalizer, view.request.objects_are_dark)
+        normalizer = self._normalizers.get(
+            ("approximate", index, view.normalizer_key(index)), lambda: self._fit_thinned(view, index)
+        )
+        outer, inside = _with_margin(view.region, view.image.shape[-2:])
+        raw = view.image.read(index, outer.slices)
+        plane = _planes.prepare(raw, normalizer, view.request.objects_are_dark)
         base = plane.base[inside.slices]
         if normalizer.is_flat:
             return None, base, True
@@ -224,6 +225,11 @@ class PreviewSession:
             return _planes.fit(view.opened.spec, view.image.read(index))
         pooled = _planes.pooled_planes(view.image, index[1])
         return _planes.fit(view.opened.spec, [view.image.read(i) for i in pooled])
+
+    def _fit_thinned(self, view: _View, index: PlaneIndex) -> Normalizer:
+        height, width = view.image.shape[-2:]
+        every = slice(None, None, max(1, int(np.sqrt(height * width / APPROXIMATE_ABOVE_PX))))
+        return _planes.fit(view.opened.spec, view.image.read(index, (every, every)))
 
     def _plane(self, view: _View, index: PlaneIndex) -> PreparedPlane:
         def make() -> PreparedPlane:
@@ -306,19 +312,24 @@ class _Cache(Generic[V]):
             self._values.clear()
 
 
-def _indices(image: OpenedImage, position: dict[str, int]) -> tuple[PlaneIndex, ...]:
+def _indices(image: OpenedImage, request: EnhanceRequest, position: dict[str, int]) -> tuple[PlaneIndex, ...]:
     n_t, n_c, n_z = image.shape[:3]
-    t, z = _checked("T", position, n_t), _checked("Z", position, n_z)
+    t, z = _checked("T", position.get("T", 0), n_t), _checked("Z", position.get("Z", 0), n_z)
     if "S" in image.axes:
         return tuple((t, c, z) for c in range(n_c))
-    return ((t, _checked("C", position, n_c), z),)
+    shown = int(position.get("C", 0))
+    if n_c == 1:
+        return ((t, 0, z),)
+    if isinstance(request.channels, tuple):
+        # The shown channel may not be among the chosen ones: then the first of them is previewed.
+        shown = request.channels.index(shown) if shown in request.channels else 0
+    return ((t, _checked("C", shown, n_c), z),)
 
 
-def _checked(axis: str, position: dict[str, int], n: int) -> int:
-    value = int(position.get(axis, 0))
+def _checked(axis: str, value: int, n: int) -> int:
     if not 0 <= value < n:
         raise ParameterError(f"position {value} along {axis} is outside the image; expected 0…{n - 1}")
-    return value
+    return int(value)
 
 
 def _with_margin(region: Region, shape: tuple[int, ...]) -> tuple[Region, Region]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_cellenhance.core.models.nunet_fast import LAST, N_NORMS, FastNUNet, Layer, map_shape
+from napari_cellenhance.core.models.nunet_fast import LAST, N_NORMS, FastNUNet, map_shape
 from napari_cellenhance.core.tiling import Region
 
 __all__ = ["NormStatistics", "Pooled", "measure_in_bands", "trunk_bytes"]
@@ -31,7 +31,7 @@ _BAND_PX = 1 << 20
 _TRUNK_CHANNELS = 128
 
 Source = Callable[[Region], Tensor]
-"""Window of the padded plane → tensor (1, 1, h, w), scale 0…255, on the network's device."""
+"""Window of the padded plane → float32 tensor (1, 1, h, w), scale 0…255, on the network's device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class _Bands:
         shape = map_shape(plane.shape, index - 1)
         need = self._net.layers[index].need(want, shape)
         x = plane.source(need) if index == 0 else self._normalise(index - 1, self._encode(plane, index - 1, need)).relu_()
-        return self._convolve(self._net.layers[index], x, want, shape)
+        return self._net.convolve(index, x, want, shape)
 
     def _to_trunk_input(self) -> None:
         for plane in self._planes:
@@ -181,7 +181,7 @@ class _Bands:
         for plane in self._planes:
             shape = map_shape(plane.shape, 2)
             for band in self._rows(plane, 2):
-                raw = self._convolve(layer, self._read(plane.x, layer.need(band, shape)), band, shape)
+                raw = self._net.convolve(index, self._read(plane.x, layer.need(band, shape)), band, shape)
                 pooled.add(raw)
                 _write(plane.y, band, raw)
         self._found.append(pooled.result(self._net.device))
@@ -200,7 +200,7 @@ class _Bands:
                 if above is not None:
                     x = torch.cat([above, x], dim=2).contiguous(memory_format=torch.channels_last)
                 above = last_row
-                raw = self._convolve(layer, self._normalise(index - 1, x).relu_(), band, shape)
+                raw = self._net.convolve(index, self._normalise(index - 1, x).relu_(), band, shape)
                 pooled.add(raw)
                 _write(plane.y, band, raw)
         self._found.append(pooled.result(self._net.device))
@@ -222,14 +222,11 @@ class _Bands:
         layer, shape = self._net.layers[index], map_shape(plane.shape, index - 1)
         need = layer.need(want, shape)
         if index == 13:
-            return self._convolve(layer, self._read(plane.x, need), want, shape)
+            return self._net.convolve(index, self._read(plane.x, need), want, shape)
         even = Region(need.y0 // 2 * 2, -(-need.y1 // 2) * 2, need.x0, need.x1)
         x = self._normalise(13, self._decode(plane, 13, even)).relu_()
         x = x[:, :, need.y0 - even.y0 : need.y1 - even.y0]
-        return self._convolve(layer, x, want, shape)
-
-    def _convolve(self, layer: Layer, x: Tensor, want: Region, shape: tuple[int, int]) -> Tensor:
-        return layer.convolve(x, want, shape).contiguous(memory_format=torch.channels_last)
+        return self._net.convolve(index, x, want, shape)
 
     def _normalise(self, index: int, x: Tensor) -> Tensor:
         return self._net.normalise(index, x, *self._found[index])

@@ -189,12 +189,10 @@ class NUNetEnhancer:
 
     def _source(self, padded: _PaddedPlane) -> Source:
         def read(window: Region) -> Tensor:
-            image = torch.from_numpy(padded.read(window)).mul_(_NETWORK_SCALE)
+            image = torch.from_numpy(padded.read(window)).mul_(_NETWORK_SCALE).to(self._net.device)
             # Spelled-out channels-last strides: with a single channel torch cannot tell them from the default ones.
             height, width = window.shape
-            out = torch.empty_strided((1, 1, height, width), (height * width, 1, width, 1), dtype=self._net.dtype)
-            out[0, 0] = image
-            return out.to(self._net.device)
+            return image.as_strided((1, 1, height, width), (height * width, 1, width, 1))
 
         return read
 
