@@ -1,0 +1,47 @@
+"""Enhance microscopy images: learned and classical filters behind one strength slider.
+
+>>> from napari_cellenhance import enhance  # doctest: +SKIP
+>>> better = enhance(image, strength=8)  # doctest: +SKIP
+
+Importing this package loads neither torch nor napari; the first call does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_cellenhance.workflows.python_api import enhance
+
+__all__ = ["__version__", "enhance"]
+
+
+def _installed_version() -> str:
+    """Version written at build time, else that of the installed distribution."""
+    try:
+        from napari_cellenhance._version import version
+    except ModuleNotFoundError:  # a checkout that was never installed
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as distribution_version
+
+        try:
+            return distribution_version("napari-cellenhance")
+        except PackageNotFoundError:
+            return "0.0.0+unknown"
+    return str(version)
+
+
+__version__ = _installed_version()
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names on first use (PEP 562)."""
+    if name == "enhance":
+        from napari_cellenhance.workflows.python_api import enhance
+
+        return enhance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
