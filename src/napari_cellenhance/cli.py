@@ -1,0 +1,469 @@
+"""The terminal door: ``cellenhance …``. Translates words to requests, and results to lines and exit codes.
+
+Exit codes: 0 all fine, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C.
+Results go to the standard output; progress, notes and errors (one line each) to the standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import typer
+from typer.core import TyperGroup
+
+from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.workflows.progress import Progress
+from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, SegmentOptions
+from napari_cellenhance.workflows.train import TrainRequest
+
+if TYPE_CHECKING:
+    from napari_cellenhance.workflows.files import FileOutcome
+
+__all__ = ["app", "main"]
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
+
+# The one declaration of each default is in the requests; an empty one hands them over.
+_ENHANCE = EnhanceRequest(image=None, axes="")
+_SEGMENT = SegmentOptions()
+_BLOBS = BlobOptions()
+_TRAIN = TrainRequest(data="", out="", perception="")
+
+
+class _Door(TyperGroup):
+    """Turns the errors of this project, and those of the system about files, into one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of our output went away, as in ``cellenhance models list | head -1``
+        except (CellEnhanceError, OSError) as error:
+            if ctx.obj is not None and ctx.obj.get("debug"):
+                traceback.print_exc()
+            _complain(str(error) or type(error).__name__)
+            is_usage = isinstance(error, (AxesError, ModelNotFoundError, ParameterError, FileNotFoundError))
+            raise typer.Exit(WRONG_USAGE if is_usage else FAILED) from error
+
+
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True}
+app = typer.Typer(
+    name="cellenhance", cls=_Door, pretty_exceptions_enable=False, add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS,
+)  # fmt: skip
+models = typer.Typer(help="List, show and fetch the filters.", **_SETTINGS)
+train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
+app.add_typer(models, name="models")
+app.add_typer(train, name="train")
+
+
+def main() -> None:
+    """Entry point of the command ``cellenhance``."""
+    app()
+
+
+# --- words that several commands share ------------------------------------------------------
+
+
+def _debug_on(ctx: typer.Context, is_on: bool) -> bool:
+    root = ctx.find_root()
+    root.obj = root.obj or {}
+    if is_on:
+        root.obj["debug"] = True
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        logging.getLogger("napari_cellenhance").setLevel(logging.DEBUG)
+    return is_on
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from napari_cellenhance import __version__
+
+        typer.echo(f"cellenhance {__version__}")
+        raise typer.Exit
+
+
+_Debug = Annotated[bool, typer.Option("--debug", callback=_debug_on, help="Show where in the program an error arose.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+_Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"], typer.Option(help="auto takes bfloat16 where the processor is fast at it.")
+]
+
+
+@app.callback()
+def _cellenhance(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: _Debug = False,
+) -> None:
+    """Enhance microscopy images: objects bright, ground dark, with a strength to choose."""
+
+
+# --- enhance --------------------------------------------------------------------------------
+
+
+@app.command()
+def enhance(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif, .png), or a folder, made if missing.")
+    ],
+    model: Annotated[str, typer.Option(help="Model or classical filter; see 'cellenhance models list'.")] = (
+        _ENHANCE.filter_id
+    ),
+    strength: Annotated[
+        float | None, typer.Option(help="How strongly; 0 returns the input. [default: that of the model]")
+    ] = None,
+    axes: Annotated[
+        str, typer.Option(help="Letters of TCZYX, S for colour, e.g. ZYX. [default: as in the file]")
+    ] = _ENHANCE.axes,
+    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
+    dark: Annotated[bool, typer.Option("--dark/--bright", help="Objects are darker than the ground.")] = (
+        _ENHANCE.objects_are_dark
+    ),
+    statistics: Annotated[
+        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
+    ] = _ENHANCE.statistics,
+    device: _Device = _ENHANCE.device,
+    precision: _Precision = _ENHANCE.precision,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Side of a tile, in pixels. [default: what fits the memory]")
+    ] = _ENHANCE.tile_px,
+    dtype: Annotated[
+        Literal["float32", "uint8", "uint16"] | None,
+        typer.Option(help="Pixel type; integers hold 0…1 as 0…maximum. [default: float32, in PNG uint8]"),
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Segment too; OME-TIFF of labels, or a folder.")] = None,
+    points: Annotated[str | None, typer.Option(help="Find blobs too; CSV of pixel coordinates, or a folder.")] = None,
+    threshold: Annotated[str, typer.Option(help="For the labels: otsu, li, or a number from 0 to 1.")] = _SEGMENT.method,
+    split: Annotated[bool, typer.Option(help="For the labels: split touching objects.")] = _SEGMENT.split_touching,
+    min_size: Annotated[int, typer.Option(help="For the labels: smallest object, in pixels.")] = _SEGMENT.min_size_px,
+    radius: Annotated[
+        tuple[float, float], typer.Option(help="For the points: smallest and largest radius, in pixels.")
+    ] = (_BLOBS.min_radius_px, _BLOBS.max_radius_px),
+    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Enhance an image file, or all images of a folder."""
+    from napari_cellenhance.workflows import files
+
+    settings = EnhanceRequest(
+        image=None, axes=axes, filter_id=model, strength=strength, objects_are_dark=dark,
+        channels=_parse_channels(channels), statistics=statistics, device=device, precision=precision, tile_px=tile,
+        segment=_parse_segment(threshold, split, min_size) if labels is not None else None,
+        blobs=BlobOptions(min_radius_px=radius[0], max_radius_px=radius[1]) if points is not None else None,
+    )  # fmt: skip
+    request = files.FilesRequest(
+        source=tuple(sources), target=target, settings=settings, dtype=dtype, labels=labels, points=points,
+        overwrite=overwrite,
+    )  # fmt: skip
+    line = _ProgressLine(quiet)
+
+    def tell(outcome: FileOutcome) -> None:
+        line.clear()
+        _tell_outcome(outcome, quiet)
+
+    with line, _stoppable() as is_cancelled:
+        result = files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    if report is not None:
+        from napari_cellenhance.io.reports import write_json
+
+        write_json(report, [outcome.to_dict() for outcome in result.outcomes])
+    if len(result.outcomes) > 1 and not quiet:
+        typer.echo(f"{len(result.outcomes) - result.n_failed} of {len(result.outcomes)} files enhanced")
+    _leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
+
+
+def _parse_channels(text: str) -> Literal["all", "grey"] | tuple[int, ...]:
+    """Read ``all``, ``grey`` or ``0,2``.
+
+    >>> _parse_channels("0, 2")
+    (0, 2)
+    """
+    if text in ("all", "grey"):
+        return "all" if text == "all" else "grey"
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ParameterError(f"channels are {text!r}; expected all, grey, or numbers such as 0,2") from None
+
+
+def _parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions:
+    if threshold in ("otsu", "li"):
+        method: Literal["otsu", "li"] = "otsu" if threshold == "otsu" else "li"
+        return SegmentOptions(method=method, split_touching=split, min_size_px=min_size)
+    try:
+        value = float(threshold)
+    except ValueError:
+        raise ParameterError(f"threshold is {threshold!r}; expected otsu, li, or a number from 0 to 1") from None
+    return SegmentOptions(method="manual", threshold=value, split_touching=split, min_size_px=min_size)
+
+
+def _tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:
+    if not outcome.is_done:
+        _complain(f"{outcome.source}: {outcome.error}")
+    elif not is_quiet:
+        for warning in outcome.warnings:
+            typer.echo(f"note: {outcome.source.name}: {warning}", err=True)
+        typer.echo(f"{', '.join(map(str, outcome.targets))} ({outcome.seconds:.1f} s)")
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+@models.command("list")
+def models_list(as_json: _Json = False) -> None:
+    """List all filters: trained networks and classical ones."""
+    from napari_cellenhance.workflows import models as shelf
+
+    shelf_cards = shelf.list_all()
+    if as_json:
+        _print_json([card.summary() for card in shelf_cards])
+        return
+    for card in shelf_cards:
+        info = card.info
+        reach = f"{info.strength.minimum:g}…{info.strength.maximum:g}"
+        typer.echo(f"{info.id:<20} {info.group:<10} {reach:>9}  {card.state:<14} {info.title}")
+
+
+@models.command("show")
+def models_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: _Json = False) -> None:
+    """Show all that is known about one filter."""
+    from napari_cellenhance.workflows import models as shelf
+
+    details = shelf.find(model_id).details()
+    if as_json:
+        _print_json(details)
+        return
+    for key, value in details.items():
+        if value not in ("", None, {}, []):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            typer.echo(f"{key + ':':<20} {text}")
+
+
+@models.command("fetch")
+def models_fetch(
+    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Download the weights of a model, unless they are here already, and verify them."""
+    from napari_cellenhance.workflows import models as shelf
+
+    line = _ProgressLine(quiet)
+    with line, _stoppable() as is_cancelled:
+        path = shelf.fetch(model_id, on_progress=line.show, is_cancelled=is_cancelled)
+    if path is None:
+        _leave(is_stopped=True)
+    elif as_json:
+        _print_json({"id": model_id, "path": str(path)})
+    elif not quiet:
+        typer.echo(f"{model_id} is ready: {path}")
+
+
+# --- doctor and demo ------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(
+    as_json: _Json = False,
+    device: _Device = _ENHANCE.device,
+    precision: _Precision = _ENHANCE.precision,
+    debug: _Debug = False,
+) -> None:
+    """Check versions, devices, models and folders, and enhance a test image."""
+    from napari_cellenhance.workflows import doctor as surgery
+
+    with _ProgressLine(as_json) as line:
+        found = surgery.run(device=device, precision=precision, on_progress=line.show)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        topic = ""
+        for finding in found.findings:
+            if finding.topic != topic:
+                topic = finding.topic
+                typer.echo(topic)
+            mark = "!!" if finding.is_problem else "  "
+            typer.echo(f"{mark} {finding.name:<20} {finding.value}")
+            if finding.advice:
+                typer.echo(f"   {'':<20} → {finding.advice}")
+        n = len(found.problems)
+        typer.echo("All is well." if not n else f"{n} problem{'s' if n > 1 else ''}, marked with !!")
+    _leave(is_failed=not found.is_healthy)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; made if missing.")],
+    strength: Annotated[float | None, typer.Option(help="How strongly. [default: that of the model]")] = None,
+    device: _Device = _ENHANCE.device,
+    precision: _Precision = _ENHANCE.precision,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Enhance a bundled image with the bundled network, to see what it does."""
+    from napari_cellenhance.workflows import demo as show
+
+    with _ProgressLine(quiet) as line:
+        result = show.run(out, strength=strength, device=device, precision=precision, on_progress=line.show)
+    if not quiet:
+        typer.echo(f"before and after: {result.picture}")
+        typer.echo(f"enhanced image:   {result.image}")
+        typer.echo(f"{result.seconds:.1f} s, {result.note}")
+
+
+# --- train ----------------------------------------------------------------------------------
+
+
+@train.command("nunet")
+def train_nunet(
+    data: Annotated[Path, typer.Argument(help="JSON list of image sources, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
+    perception: Annotated[
+        str, typer.Option(help="Perceptual network: a distilled VGG-19 (.safetensors), torchvision, or random (tests).")
+    ],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    object_diameter: Annotated[float | None, typer.Option(help="For a folder: size of an object, in pixels.")] = None,
+    dark: Annotated[bool, typer.Option("--dark/--bright", help="For a folder: objects are dark.")] = (
+        _TRAIN.objects_are_dark
+    ),
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
+    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    init_from: Annotated[str | None, typer.Option(help="Model to fine-tune.")] = _TRAIN.init_from,
+    strength: Annotated[
+        float | None, typer.Option(help="Train one fixed strength. [default: one network for all]")
+    ] = _TRAIN.strength,
+    style_groups: Annotated[int, typer.Option(min=1, help="Groups of mask shapes.")] = _TRAIN.style_groups,
+    n_masks: Annotated[int, typer.Option(min=1, help="Masks in the style bank.")] = _TRAIN.n_masks,
+    validation_fraction: Annotated[float, typer.Option(help="Share of images kept for validation.")] = (
+        _TRAIN.validation_fraction
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = _TRAIN.n_steps,
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
+    crop: Annotated[int, typer.Option(min=1, help="Side of a crop, in pixels.")] = _TRAIN.crop_px,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _TRAIN.patience
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Train a NU-Net; Ctrl-C stops and keeps the best weights so far."""
+    from napari_cellenhance.workflows.train import run
+
+    request = TrainRequest(
+        data=data, out=out, perception=perception, data_root=data_root, object_diameter_px=object_diameter,
+        objects_are_dark=dark, model_id=model_id, title=title, init_from=init_from, strength=strength,
+        style_groups=style_groups, n_masks=n_masks, validation_fraction=validation_fraction, n_steps=steps,
+        batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, validate_every=validate_every,
+        patience=patience, seed=seed, precision=precision, resume=resume,
+    )  # fmt: skip
+    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    if not quiet:
+        typer.echo(f"weights: {result.weights}")
+        typer.echo(f"card:    {result.card}")
+        typer.echo(f"curves:  {result.history}")
+        typer.echo(f"best at step {result.best_step} (validation loss {result.best_total:.4g}); {result.stopped}")
+    _leave(is_stopped=is_stopped)
+
+
+# --- speaking to a person -------------------------------------------------------------------
+
+
+class _ProgressLine:
+    """One line that is written over and over; silent where nobody watches."""
+
+    def __init__(self, is_quiet: bool) -> None:
+        self._is_shown = not is_quiet and sys.stderr.isatty()
+        self._n_written = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.clear()
+
+    def show(self, progress: Progress) -> None:
+        if not self._is_shown:
+            return
+        # One column less: a full line makes some terminals go to the next.
+        text = describe(progress)[: shutil.get_terminal_size().columns - 1]
+        typer.echo(f"\r{text:<{self._n_written}}", err=True, nl=False)
+        self._n_written = len(text)
+
+    def clear(self) -> None:
+        if self._n_written:
+            typer.echo(f"\r{'':<{self._n_written}}\r", err=True, nl=False)
+            self._n_written = 0
+
+
+def describe(progress: Progress) -> str:
+    """Progress as one line.
+
+    >>> describe(Progress(n_done=1, n_total=4, message="cells.tif", eta_s=75))
+    '[ 25%] cells.tif, 1:15 left'
+    """
+    share = f"[{100 * progress.n_done // progress.n_total:3d}%] " if progress.n_total else ""
+    if progress.eta_s is None:
+        return f"{share}{progress.message}"
+    minutes, seconds = divmod(round(progress.eta_s), 60)
+    left = f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    return f"{share}{progress.message}, {left} left"
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the workflow to stop cleanly; a second one ends the program at once."""
+    is_stopped = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal is_stopped
+        if is_stopped:
+            raise KeyboardInterrupt
+        is_stopped = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: is_stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"error: {' '.join(text.split())}", err=True)
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _leave(*, is_stopped: bool = False, is_failed: bool = False) -> None:
+    if is_stopped:
+        _complain("stopped; finished results were kept")
+        raise typer.Exit(STOPPED)
+    if is_failed:
+        raise typer.Exit(FAILED)

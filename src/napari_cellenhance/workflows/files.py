@@ -1,0 +1,308 @@
+"""Enhance files: read, the same enhancement as everywhere, write. The filter is loaded once."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_cellenhance.core.errors import CellEnhanceError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, EnhanceResult, SegmentOptions
+
+if TYPE_CHECKING:
+    from napari_cellenhance.io.images import ImageFile
+    from napari_cellenhance.workflows.catalog import OpenedFilter
+
+__all__ = ["FileOutcome", "FilesRequest", "FilesResult", "run"]
+
+_LOGGER = logging.getLogger(__name__)
+
+OnOutcome = Callable[["FileOutcome"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesRequest:
+    """Enhance one file, all images of a folder, or all that match a pattern.
+
+    Parameters
+    ----------
+    source : path or tuple of paths
+        TIFF, OME-TIFF or PNG file, a folder of such files, or a pattern such as ``plate1/*.tif``.
+    target : path
+        File for a single source (its ending chooses the format), else a folder, made if missing.
+    settings : EnhanceRequest
+        How to enhance. Its ``image`` and ``source_name`` are replaced by each file's; ``axes`` too
+        where it is empty.
+    dtype : "float32", "uint8" or "uint16", optional
+        Pixel type of the results; None takes float32 for TIFF and uint8 for PNG, which knows no floats.
+    labels, points : path, optional
+        Write the segmentation (OME-TIFF) and the blobs (CSV, pixel coordinates) as well; file or folder
+        as ``target``.
+    overwrite : bool
+        Replace results that are there already. The originals are never replaced.
+    """
+
+    source: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...]
+    target: str | os.PathLike[str]
+    settings: EnhanceRequest
+    dtype: Literal["float32", "uint8", "uint16"] | None = None
+    labels: str | os.PathLike[str] | None = None
+    points: str | os.PathLike[str] | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (None, "float32", "uint8", "uint16"):
+            raise ParameterError(f"pixel type is {self.dtype!r}; expected float32, uint8 or uint16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """What became of one file: ``error`` is empty if all went well, else a sentence."""
+
+    source: Path
+    targets: tuple[Path, ...]
+    """Files written; empty after an error."""
+    seconds: float
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the results are on disk."""
+        return not self.error
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "source": str(self.source), "targets": [str(path) for path in self.targets],
+            "seconds": round(self.seconds, 3), "error": self.error, "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesResult:
+    """One outcome per file that was begun; ``is_complete`` is False after a cancel."""
+
+    outcomes: tuple[FileOutcome, ...]
+    is_complete: bool = True
+
+    @property
+    def n_failed(self) -> int:
+        """Number of files without a result."""
+        return sum(not outcome.is_done for outcome in self.outcomes)
+
+
+def no_outcome(outcome: FileOutcome) -> None:
+    """Ignore the outcome."""
+
+
+def run(
+    request: FilesRequest,
+    *,
+    on_progress: OnProgress = no_progress,
+    on_outcome: OnOutcome = no_outcome,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> FilesResult:
+    """Enhance every file; one that fails is recorded, and the next one starts.
+
+    Parameters
+    ----------
+    request : FilesRequest
+    on_progress : callable
+        Called while a file is worked on; the message begins with the file's name.
+    on_outcome : callable
+        Called after each file.
+    is_cancelled : callable
+        A cancelled file leaves nothing behind; earlier results stay.
+
+    Returns
+    -------
+    FilesResult
+
+    Raises
+    ------
+    ImageError
+        No such file or folder, or no image in it.
+    ParameterError
+        Results that would replace originals or each other.
+    WriteError
+        The folder of the results is missing or cannot be made.
+    ModelNotFoundError, DownloadError, ChecksumError, DeviceError
+        As in :func:`napari_cellenhance.workflows.enhance.run`; nothing was begun.
+    """
+    asked = request.source if isinstance(request.source, tuple) else (request.source,)
+    sources = tuple(dict.fromkeys(path for source in asked for path in find_sources(source)))
+    plan = plan_targets(
+        sources, request.target, labels=request.labels, points=request.points,
+        is_folder=sources != tuple(map(Path, asked)),  # a folder or a pattern, even if it holds one image
+    )  # fmt: skip
+    settings = _complete(request)
+    _make_folders(request, plan)
+    opened = _open(settings, on_progress) if _has_work(request, plan) else None
+    outcomes: list[FileOutcome] = []
+    for number, targets in enumerate(plan, start=1):
+        if is_cancelled():
+            return FilesResult(outcomes=tuple(outcomes), is_complete=False)
+        report = _with_prefix(on_progress, targets.source, number, len(plan))
+        started = time.monotonic()
+        try:
+            warnings = _enhance_file(request, settings, targets, opened, report, is_cancelled)
+        except (CellEnhanceError, OSError) as error:
+            _LOGGER.debug("%s failed", targets.source, exc_info=True)
+            outcome = _failure(targets.source, error, time.monotonic() - started)
+        else:
+            if warnings is None:
+                return FilesResult(outcomes=tuple(outcomes), is_complete=False)
+            outcome = FileOutcome(
+                source=targets.source, targets=targets.all, seconds=time.monotonic() - started, warnings=warnings
+            )
+        outcomes.append(outcome)
+        on_outcome(outcome)
+    return FilesResult(outcomes=tuple(outcomes))
+
+
+def _complete(request: FilesRequest) -> EnhanceRequest:
+    """Ask for labels and points where a file for them is asked."""
+    settings = request.settings
+    if request.labels is not None and settings.segment is None:
+        settings = dataclasses.replace(settings, segment=SegmentOptions())
+    if request.points is not None and settings.blobs is None:
+        settings = dataclasses.replace(settings, blobs=BlobOptions())
+    return settings
+
+
+def _has_work(request: FilesRequest, plan: Sequence[Targets]) -> bool:
+    return request.overwrite or any(not path.exists() for targets in plan for path in targets.all)
+
+
+def _open(settings: EnhanceRequest, on_progress: OnProgress) -> OpenedFilter | None:
+    """Load the filter; strength 0 needs none, but the id must exist all the same."""
+    from napari_cellenhance.workflows import catalog
+
+    spec = catalog.describe(settings.filter_id)
+    if settings.strength is not None:
+        spec.info.strength.clamp(settings.strength)
+    if settings.strength == 0:
+        return None
+    on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
+    return catalog.open_enhancer(
+        settings.filter_id, settings.device, settings.precision, memory_limit_mb=settings.memory_limit_mb
+    )
+
+
+def _with_prefix(on_progress: OnProgress, source: Path, number: int, n_files: int) -> OnProgress:
+    prefix = source.name if n_files == 1 else f"{source.name} ({number} of {n_files})"
+
+    def report(progress: Progress) -> None:
+        on_progress(dataclasses.replace(progress, message=f"{prefix}: {progress.message}"))
+
+    return report
+
+
+def _enhance_file(
+    request: FilesRequest,
+    settings: EnhanceRequest,
+    targets: Targets,
+    opened: OpenedFilter | None,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> tuple[str, ...] | None:
+    """Warnings of the run, or None after a cancel."""
+    from napari_cellenhance.io.images import read
+    from napari_cellenhance.workflows import enhance
+
+    _refuse_hopeless(targets, request.overwrite)
+    file = read(targets.source)
+    job = dataclasses.replace(
+        settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
+        pixel_size_um=file.pixel_size_um,
+    )  # fmt: skip
+    if opened is None:
+        result = enhance.run(job, on_progress=on_progress, is_cancelled=is_cancelled)
+    else:
+        result = enhance.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
+    if not result.is_complete:
+        return None
+    _write(request, targets, file, result)
+    return file.notes + result.warnings
+
+
+def _refuse_hopeless(targets: Targets, overwrite: bool) -> None:
+    """Find out before minutes of computing that nothing could be written."""
+    for path in targets.all:
+        if path.exists() and not overwrite:
+            raise TargetExistsError(f"{path} exists already; choose another name or folder, or allow overwriting")
+        if not os.access(path.parent, os.W_OK):
+            raise WriteError(f"no permission to write into the folder {path.parent}; choose another one")
+
+
+def _make_folders(request: FilesRequest, plan: Sequence[Targets]) -> None:
+    # Only folders that were asked for by name: a misspelt folder of a single file should be noticed.
+    asked = {os.path.abspath(path) for path in (request.target, request.labels, request.points) if path is not None}
+    for folder in {path.parent for targets in plan for path in targets.all}:
+        if os.path.abspath(folder) in asked:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WriteError(f"the folder {folder} cannot be made ({error.strerror}); choose another one") from error
+        elif not folder.is_dir():
+            raise WriteError(f"there is no folder {folder}; make it first, or choose another one")
+
+
+def _failure(source: Path, error: Exception, seconds: float) -> FileOutcome:
+    text = str(error) or type(error).__name__
+    return FileOutcome(source=source, targets=(), seconds=seconds, error=" ".join(text.split()))
+
+
+def _write(request: FilesRequest, targets: Targets, file: ImageFile, result: EnhanceResult) -> None:
+    """The image comes last: where it is, the rest is complete."""
+    from napari_cellenhance.io.images import write
+
+    sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
+    names = _channel_names(file, request.settings, result)
+    if targets.labels is not None:
+        write(
+            targets.labels, result.labels, result.axes, pixel_size_um=sizes, channel_names=names,
+            provenance=result.provenance, dtype="keep", overwrite=request.overwrite,
+        )  # fmt: skip
+    if targets.points is not None:
+        _write_points(targets.points, result, request.overwrite)
+    is_png = targets.image.suffix.lower() == ".png"
+    write(
+        targets.image, result.image, result.axes, pixel_size_um=sizes, channel_names=names,
+        # "keep" leaves float32 as it is, and the untouched pixels of strength 0 in their own type.
+        provenance=result.provenance, dtype=request.dtype or ("float32" if is_png else "keep"),
+        overwrite=request.overwrite,
+    )  # fmt: skip
+
+
+def _channel_names(file: ImageFile, settings: EnhanceRequest, result: EnhanceResult) -> tuple[str, ...]:
+    if not file.channel_names or "C" not in result.axes:
+        return ()
+    if isinstance(settings.channels, str):
+        return file.channel_names
+    return tuple(file.channel_names[channel] for channel in settings.channels)
+
+
+def _write_points(path: Path, result: EnhanceResult, overwrite: bool) -> None:
+    """Write ``index, axis-0, axis-1, …, radius_px``: the layout of points that napari opens."""
+    from napari_cellenhance.io.safe_write import atomic_path
+
+    assert result.points is not None and result.point_radii_px is not None
+    header = ["index", *(f"axis-{axis}" for axis in range(len(result.axes))), "radius_px"]
+    with (
+        atomic_path(path, overwrite=overwrite) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for index, (point, radius) in enumerate(zip(result.points, result.point_radii_px, strict=True)):
+            writer.writerow([index, *(float(value) for value in point), float(radius)])

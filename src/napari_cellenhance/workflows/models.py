@@ -1,0 +1,116 @@
+"""Look at the filters on this computer, and fetch a model: list, find, fetch. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.recipes.protocol import FilterInfo
+from napari_cellenhance.workflows import catalog
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.zoo.cache import DownloadCancelled, find_local, resolve
+from napari_cellenhance.zoo.manifest import AssetCard, ModelCard, load_manifest
+
+__all__ = ["ShelfCard", "fetch", "find", "list_all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShelfCard:
+    """A filter, and where its weights are.
+
+    Parameters
+    ----------
+    info : FilterInfo
+    card : ModelCard or None
+        None for a classical filter.
+    path : Path or None
+        The verified weights, if they are on this computer.
+    """
+
+    info: FilterInfo
+    card: ModelCard | None = None
+    path: Path | None = None
+
+    @property
+    def state(self) -> str:
+        """``built in``, ``ready`` (verified) or ``not fetched``."""
+        if self.card is None:
+            return "built in"
+        return "not fetched" if self.path is None else "ready"
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready, one level."""
+        strength = self.info.strength
+        return {
+            "id": self.info.id, "title": self.info.title, "group": self.info.group, "state": self.state,
+            "version": "" if self.card is None else self.card.version,
+            "strength_minimum": strength.minimum, "strength_default": strength.default,
+            "strength_maximum": strength.maximum,
+        }  # fmt: skip
+
+    def details(self) -> dict[str, Any]:
+        """JSON-ready: all that is known."""
+        known: dict[str, Any] = {
+            "id": self.info.id, "title": self.info.title, "group": self.info.group, "summary": self.info.summary,
+            "state": self.state, "weights": None if self.path is None else str(self.path),
+            "strength": asdict(self.info.strength), "reference": self.info.reference,
+        }  # fmt: skip
+        return known if self.card is None else known | self.card.model_dump(mode="json")
+
+
+def list_all() -> tuple[ShelfCard, ...]:
+    """All filters in the order of the catalog; verifies the weights that are here."""
+    cards = {card.id: card for card in load_manifest().models}
+    return tuple(_shelf(info, cards.get(info.id)) for info in catalog.list_filters())
+
+
+def find(filter_id: str) -> ShelfCard:
+    """One filter.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No filter of that id; the message lists those there are.
+    """
+    spec = catalog.describe(filter_id)
+    return _shelf(spec.info, spec.card)
+
+
+def fetch(
+    file_id: str, *, on_progress: OnProgress = no_progress, is_cancelled: IsCancelled = never_cancelled
+) -> Path | None:
+    """Path of the verified weights of a model (or of an asset), downloaded if need be; None after a cancel.
+
+    Raises
+    ------
+    ModelNotFoundError
+        Neither a model nor an asset has that id.
+    ParameterError
+        A classical filter, which has no weights.
+    DownloadError, ChecksumError
+        It cannot be had; the message says what to do.
+    """
+    card = _find_card(file_id)
+
+    def report(n_bytes: int, n_total: int) -> None:
+        on_progress(Progress(n_done=n_bytes, n_total=n_total, message=f"Fetching {card.file.name}"))
+
+    try:
+        return resolve(card.file, on_progress=report, is_cancelled=is_cancelled)
+    except DownloadCancelled:
+        return None
+
+
+def _find_card(file_id: str) -> ModelCard | AssetCard:
+    manifest = load_manifest()
+    for card in (*manifest.models, *manifest.assets):
+        if card.id == file_id:
+            return card
+    spec = catalog.describe(file_id)  # names the known filters if there is none of that id
+    raise ParameterError(f"{spec.info.id!r} is a classical filter and has no weights; it is ready as it is")
+
+
+def _shelf(info: FilterInfo, card: ModelCard | None) -> ShelfCard:
+    return ShelfCard(info=info, card=card, path=None if card is None else find_local(card.file))
