@@ -1,0 +1,87 @@
+# Everything a newcomer or a machine needs, one word each; `make help` lists them.
+# The environment lives in .venv and is built again when pyproject.toml changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# The version the tests were last run with; a CPU wheel is taken where pip can see one. Another source:
+#   make demo TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+TORCH_ARGS ?=
+PYTEST_ARGS ?=
+BENCHMARK_ARGS ?=
+
+.PHONY: help demo test napari check format screenshots benchmark wheel clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
+
+demo: $(VENV)/.demo  ## enhance a real image without a window; writes out/demo
+	$(BIN)/cellenhance demo --out out/demo
+
+test: $(VENV)/.dev  ## run the tests, under a virtual display where there is none
+	@scripts/system_packages.sh qt display
+	@scripts/with_display.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+napari: $(VENV)/.all  ## open napari with a sample image and the dock
+	@scripts/system_packages.sh qt
+	@$(BIN)/python scripts/open_napari.py
+
+check: $(VENV)/.dev  ## linters, types, the rules of the house, the plugin manifest
+	@scripts/system_packages.sh qt
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	QT_QPA_PLATFORM=offscreen $(BIN)/npe2 validate --imports napari-cellenhance
+	$(BIN)/validate-pyproject pyproject.toml
+
+format: $(VENV)/.dev  ## format the code and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+screenshots: $(VENV)/.dev  ## draw the pictures of the documentation again
+	@scripts/system_packages.sh qt display
+	@scripts/with_display.sh $(BIN)/python scripts/screenshots.py
+
+benchmark: $(VENV)/.dev  ## time our path against the published one; BENCHMARK_ARGS="--help" tells more
+	$(BIN)/python benchmarks/enhance.py $(BENCHMARK_ARGS)
+
+wheel: $(VENV)/.dev  ## build the wheel and the source distribution into dist/
+	$(BIN)/python -m build
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# ---------------------------------------------------------------- the environment
+
+$(BIN)/python:
+	@scripts/make_venv.sh $(VENV)
+
+$(VENV)/.torch: | $(BIN)/python
+	@echo "Installing $(TORCH) into $(VENV) (once; up to some minutes) …"
+	@$(PIP) $(TORCH_ARGS) "$(TORCH)" || { \
+		echo "$(TORCH) cannot be had for this Python or platform; taking the newest torch instead."; \
+		$(PIP) $(TORCH_ARGS) "torch>=2.4"; }
+	@touch $@
+
+# Headless and slim: no Qt.
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "Installing napari-cellenhance into $(VENV) …"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.torch pyproject.toml
+	@echo "Installing napari-cellenhance with napari's window into $(VENV) …"
+	@$(PIP) --editable ".[all]"
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "Installing napari-cellenhance with napari's window and the test tools into $(VENV) …"
+	@$(PIP) --editable ".[all,dev]"
+	@touch $@ $(VENV)/.all $(VENV)/.demo
