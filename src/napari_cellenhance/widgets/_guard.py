@@ -1,0 +1,65 @@
+"""Slots that never let an exception reach Qt."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from napari_cellenhance.core.errors import CellEnhanceError
+
+__all__ = ["Reports", "error_sentence", "guarded"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Reports(Protocol):
+    """Anything with a place to show an error."""
+
+    def show_error(self, message: str) -> None:
+        """Show one sentence to the user."""
+
+
+def error_sentence(error: BaseException) -> str:
+    """Say an error to a biologist.
+
+    Our own errors are sentences already; anything else names its kind, and where the
+    full report is.
+    """
+    if isinstance(error, CellEnhanceError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return (
+            "There is not enough memory for this image. Lower the memory limit in the preferences, "
+            "or choose a smaller scope (view or current slice)."
+        )
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "torch":
+        return (
+            "The NU-Net filters need PyTorch, which is not installed in this environment. Install it with "
+            "“pip install torch” and restart napari; the classical filters work without it."
+        )
+    text = str(error).strip() or "no further explanation"
+    return f"Something unexpected happened ({type(error).__name__}: {text}). The full report is in napari's log."
+
+
+def guarded(slot: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap a slot of a panel: an exception becomes a sentence in the panel and a traceback in the log.
+
+    PyQt6 aborts the process when a slot raises outside ``napari.run()``; a panel must not do
+    that to anybody's data. Surplus signal arguments are dropped, as Qt does for plain slots.
+    """
+    parameters = list(inspect.signature(slot).parameters.values())[1:]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    n_taken = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+    @functools.wraps(slot)
+    def call(self: Reports, *args: Any) -> None:
+        try:
+            slot(self, *(args if takes_any else args[:n_taken]))
+        except Exception as error:  # a door translates whatever comes
+            _LOGGER.exception("%s failed", slot.__qualname__)
+            self.show_error(error_sentence(error))
+
+    return call

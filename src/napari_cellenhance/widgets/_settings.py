@@ -1,0 +1,61 @@
+"""The preferences of this plugin, as napari keeps them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["DEVICES", "PLUGIN", "PluginSettings", "read_settings", "settings_from"]
+
+_LOGGER = logging.getLogger(__name__)
+
+PLUGIN = "napari-cellenhance"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSettings:
+    """Preferences ▸ CellEnhance; the defaults equal those of the manifest.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    memory_limit_mb : int
+        Working memory of one plane, in MB; tiles get smaller to keep it.
+    cache_folder : str
+        Where downloaded models are kept; empty takes the folder of the operating system.
+    preview_delay_ms : int
+        Shortest time between two updates of the live preview, in ms.
+    """
+
+    device: str = "auto"
+    memory_limit_mb: int = 2000
+    cache_folder: str = ""
+    preview_delay_ms: int = 60
+
+
+def settings_from(general: Any) -> PluginSettings:
+    """Read the fields of ``general``; a missing or impossible one takes its default."""
+    default = PluginSettings()
+    device = str(getattr(general, "device", default.device))
+    return PluginSettings(
+        device=device if device in DEVICES else default.device,
+        memory_limit_mb=max(200, int(getattr(general, "memory_limit_mb", default.memory_limit_mb))),
+        cache_folder=str(getattr(general, "cache_folder", default.cache_folder) or ""),
+        preview_delay_ms=min(2000, max(0, int(getattr(general, "preview_delay_ms", default.preview_delay_ms)))),
+    )
+
+
+def read_settings() -> PluginSettings:
+    """Read the preferences now; defaults in a napari older than 0.9 or without our manifest."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return PluginSettings()
+    try:
+        return settings_from(get_plugin_settings(PLUGIN).general)
+    except (KeyError, AttributeError, ValueError, OSError) as error:
+        _LOGGER.debug("no stored preferences: %s", error)
+        return PluginSettings()

@@ -1,0 +1,360 @@
+"""The Enhance dock: choose a layer and a filter, slide the strength, see it live, run it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QGroupBox, QScrollArea, QVBoxLayout, QWidget
+
+from napari_cellenhance.core.errors import AxesError, ParameterError
+from napari_cellenhance.widgets._filter_picker import FilterPicker
+from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._image_form import ImageForm, has_stack, suggest_dark
+from napari_cellenhance.widgets._layer_picker import LayerPicker
+from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, pause_reason, snapshot
+from napari_cellenhance.widgets._outputs import OutputChoice
+from napari_cellenhance.widgets._preview import LivePreview
+from napari_cellenhance.widgets._preview_badge import PreviewBadge
+from napari_cellenhance.widgets._results import result_layers, result_sentence
+from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_settings
+from napari_cellenhance.widgets._status import StatusFoot
+from napari_cellenhance.widgets._strength import StrengthSlider
+from napari_cellenhance.widgets._worker import Job, LatestOnly, Outcome, start_job
+from napari_cellenhance.workflows import enhance
+from napari_cellenhance.workflows.catalog import list_filters
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
+from napari_cellenhance.workflows.requests import EnhanceResult
+
+if TYPE_CHECKING:
+    import napari.components
+
+__all__ = ["EnhancePanel", "device_line", "run_problem"]
+
+_SCOPES = (("Whole layer", "layer"), ("Current slice", "slice"), ("What is in view", "view"))
+_STATISTICS = (("Per plane", "plane"), ("Whole stack (no flicker)", "stack"))
+_MIN_WIDTH_PX = 300
+
+
+def run_problem(view: LayerView | None, choices: Choices | None, axes_problem: str) -> str:
+    """Why Run is not possible; empty when it is."""
+    if view is None or choices is None:
+        return "Open an image (File ▸ Open Sample ▸ CellEnhance has some) to enhance it."
+    if axes_problem:
+        return axes_problem
+    if "S" in choices.axes and choices.channels == "all" and (choices.segment or choices.blobs):
+        return "Objects are found in one grey image: choose Grey or a single colour under Channels."
+    if choices.scope == "view":
+        return pause_reason(view, choices.axes) or ""
+    return ""
+
+
+def device_line(provenance: dict[str, Any]) -> str:
+    """Where a run was computed; empty when nothing had to be."""
+    device, precision = provenance.get("device"), provenance.get("precision")
+    if not device:
+        return ""
+    short = {"bfloat16": "bf16", "float32": "fp32"}.get(str(precision), str(precision))
+    return f"Ran on {str(device).upper()}, {short}."
+
+
+class EnhancePanel(QWidget):
+    """Dock panel. It holds widgets, a preview controller and at most one job; no pixels.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    session : PreviewSession, optional
+        Replaced in tests.
+    """
+
+    def __init__(self, viewer: napari.components.ViewerModel, session: Any = None) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._job: Job | None = None
+        self._is_closed = False
+        self._samples = LatestOnly()
+        self._sampled = 0
+        self.layers = LayerPicker(viewer)
+        self.image = ImageForm()
+        self.filters = FilterPicker(list_filters())
+        self.strength = StrengthSlider()
+        self.badge = PreviewBadge()
+        self.scope = _combo(_SCOPES, "Scope", "Whole layer, the slice on screen, or only the part that is in view.")
+        self.statistics = _combo(
+            _STATISTICS,
+            "Statistics",
+            "Brightness is measured for every plane, or once for the whole stack, against flicker along T and Z.",
+        )
+        self.outputs = OutputChoice()
+        self.device = _combo(
+            tuple((name, name) for name in DEVICES),
+            "Device",
+            "auto takes the graphics card if there is one that works.",
+        )
+        self.foot = StatusFoot()
+        self.preview = LivePreview(viewer, self._preview_source, session)
+        self.setObjectName("cellenhance-enhance")
+        self.setMinimumWidth(_MIN_WIDTH_PX)
+        self._lay_out()
+        self._connect()
+        self._choose_combo(self.device, read_settings().device)
+        self.show_device("")
+        self._on_filter()
+        self._on_layer()
+
+    # --- layout -------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        image_box, image = _group("Image")
+        image.addWidget(self.layers)
+        image.addWidget(self.image)
+        filter_box, filters = _group("Filter")
+        filters.addWidget(self.filters)
+        filters.addWidget(self.strength)
+        filters.addWidget(self.badge)
+        output_box, output = _group("Output")
+        self._form = QFormLayout()
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        self._form.addRow("Scope", self.scope)
+        self._form.addRow("Statistics", self.statistics)
+        self._form.addRow("Device", self.device)
+        output.addLayout(self._form)
+        output.addWidget(self.outputs)
+        settings = QWidget()
+        column = QVBoxLayout(settings)
+        column.setContentsMargins(0, 0, 0, 0)
+        for box in (image_box, filter_box, output_box):
+            column.addWidget(box)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(settings)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.foot)
+
+    def _connect(self) -> None:
+        self.layers.picked.connect(self._on_layer)
+        self.image.changed.connect(self._on_changed)
+        self.image.suggestion_wanted.connect(self._suggest)
+        self.filters.picked.connect(self._on_filter)
+        self.strength.changed.connect(self._on_changed)
+        self.badge.toggled.connect(self._on_preview)
+        for combo in (self.scope, self.statistics, self.device):
+            combo.currentIndexChanged.connect(self._on_changed)
+        self.outputs.changed.connect(self._on_changed)
+        self.foot.run_clicked.connect(self.run)
+        self.foot.cancel_clicked.connect(self._on_cancel)
+        self.preview.status_changed.connect(self.badge.show_status)
+        self.preview.device_known.connect(self.show_device)
+        self._samples.delivered.connect(self._on_suggested)
+
+    # --- what the panel says ------------------------------------------------------------
+
+    def choices(self) -> Choices | None:
+        """Everything chosen, apart from the layer; None without any filter."""
+        info = self.filters.info()
+        if info is None:
+            return None
+        return Choices(
+            axes=self.image.axes_text,
+            filter_id=info.id,
+            strength=self.strength.value,
+            objects_are_dark=self.image.dark.isChecked(),
+            channels=self.image.chosen_channels,
+            scope=self.scope.currentData(),
+            statistics=self.statistics.currentData(),
+            device=self.device.currentData(),
+            segment=self.outputs.segment(),
+            blobs=self.outputs.blobs(),
+        )
+
+    def _preview_source(self) -> tuple[Any, Choices, PluginSettings] | None:
+        layer, choices = self.layers.layer(), self.choices()
+        if layer is None or choices is None:
+            return None
+        if problem := self.image.problem():
+            raise AxesError(problem)
+        return layer, choices, read_settings()
+
+    def _view(self) -> LayerView | None:
+        layer = self.layers.layer()
+        return None if layer is None else snapshot(layer, self._viewer.dims)
+
+    # --- slots --------------------------------------------------------------------------
+
+    @guarded
+    def _on_layer(self) -> None:
+        try:
+            view = self._view()
+        except (ParameterError, AxesError):
+            self.image.show_view(None)
+            raise
+        self.image.show_view(view)
+        self._on_changed()
+
+    @guarded
+    def _on_filter(self) -> None:
+        info = self.filters.info()
+        self.strength.setEnabled(info is not None)
+        if info is not None:
+            self.strength.set_info(info.strength)
+        self._on_changed()
+
+    @guarded
+    def _on_changed(self) -> None:
+        if self._is_closed:
+            return
+        view, choices = self._view(), self.choices()
+        is_stack = view is not None and choices is not None and has_stack(choices.axes, view.shape)
+        self._form.setRowVisible(self.statistics, is_stack)
+        problem = run_problem(view, choices, self.image.problem())
+        self.foot.run.setEnabled(not problem and self._job is None)
+        if self._job is None:
+            self.foot.show_hint(problem)
+        self.preview.refresh()
+
+    @guarded
+    def _on_preview(self, is_on: bool) -> None:
+        self.preview.set_on(is_on)
+
+    @guarded
+    def _suggest(self) -> None:
+        view = self._view()
+        if view is not None:
+            self._sampled = self._samples.submit(partial(suggest_dark, view, self.image.axes_text))
+
+    @guarded
+    def _on_suggested(self, ticket: int, outcome: Outcome) -> None:
+        # A sample that cannot be judged (all NaN, say) is no reason to bother anyone before Run.
+        if ticket == self._sampled and outcome.error is None and not self._is_closed:
+            self.image.show_suggestion(outcome.value)
+
+    @guarded
+    def run(self) -> None:
+        """Start a run with what the panel says; at most one at a time."""
+        layer, view, choices = self.layers.layer(), self._view(), self.choices()
+        problem = run_problem(view, choices, self.image.problem())
+        if problem or view is None or choices is None:
+            self.foot.show_error(problem)
+            return
+        settings = read_settings()
+
+        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> EnhanceResult:
+            request = build_request(view, choices, settings)
+            return enhance.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+
+        self._job = start_job(
+            f"Enhance {view.name}",
+            work,
+            on_progress=self.foot.show_progress,
+            on_ended=partial(self._on_ended, layer, view, choices),
+        )
+        self.preview.hold(True)
+        self.foot.run.setEnabled(False)
+        self.foot.set_running(is_running=True)
+        self.foot.show_info("")
+
+    @guarded
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self.foot.set_cancelling()
+
+    @guarded
+    def _on_ended(self, layer: Any, view: LayerView, choices: Choices, outcome: Outcome) -> None:
+        self._job = None
+        if self._is_closed:
+            return
+        self.foot.set_running(is_running=False)
+        self.preview.hold(False)
+        self._on_changed()
+        if outcome.error is not None:
+            self.foot.show_error(error_sentence(outcome.error))
+        elif outcome.value is not None:
+            self._add(outcome.value, view, choices)
+            if has_new_data(layer, view):
+                self.foot.add_info(
+                    f"The data of “{view.name}” changed while it ran; the result shows the earlier data."
+                )
+
+    def _add(self, result: EnhanceResult, view: LayerView, choices: Choices) -> None:
+        if line := device_line(result.provenance):
+            self.show_device(line)
+        if not result.is_complete and result.n_done == 0:
+            self.foot.show_info("Cancelled before anything was finished; no layer was added.")
+            return
+        names = []
+        for data, kwargs, kind in result_layers(result, view, choices):
+            layer = getattr(self._viewer, f"add_{kind}")(data, **kwargs)
+            names.append(str(layer.name))
+        source = self.layers.layer()
+        if source is not None:
+            self._viewer.layers.selection.active = source
+        self.foot.show_info(result_sentence(result, names))
+
+    # --- showing ------------------------------------------------------------------------
+
+    def show_device(self, note: str) -> None:
+        """Show where the filter runs."""
+        text = note or "Device is chosen at the first run."
+        self.foot.device.setText(text[:1].upper() + text[1:])
+
+    def show_error(self, message: str) -> None:
+        """Show a sentence in the message area."""
+        self.foot.show_error(message)
+
+    def select(self, layer: Any) -> None:
+        """Choose a layer from outside (menu commands)."""
+        self.layers.choose(layer)
+
+    def _choose_combo(self, combo: QComboBox, data: str) -> None:
+        combo.setCurrentIndex(max(0, combo.findData(data)))
+
+    # --- the end ------------------------------------------------------------------------
+
+    def event(self, event: QEvent) -> bool:
+        """Notice that the dock was closed: napari takes the panel out of it without a close event."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and not self._is_closed:
+            self.shut_down()
+        return bool(super().event(event))
+
+    def closeEvent(self, event: QEvent) -> None:
+        """Stop everything with the panel."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    @guarded
+    def shut_down(self) -> None:
+        """Cancel the run, remove the preview, let go of the viewer. Harmless when done twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._job is not None:
+            self._job.cancel()
+        self._samples.close()
+        self.preview.close()
+        self.layers.release()
+
+
+def _combo(entries: tuple[tuple[str, str], ...], name: str, tip: str) -> QComboBox:
+    combo = QComboBox()
+    for title, data in entries:
+        combo.addItem(title, data)
+    combo.setAccessibleName(name)
+    combo.setToolTip(tip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(10)
+    return combo
+
+
+def _group(title: str) -> tuple[QGroupBox, QVBoxLayout]:
+    box = QGroupBox(title)
+    layout = QVBoxLayout(box)
+    layout.setContentsMargins(8, 8, 8, 8)
+    return box, layout

@@ -1,0 +1,142 @@
+"""Pure functions beside the widgets: slider sums, texts, groups, guards, preferences."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.recipes.protocol import FilterInfo, StrengthInfo
+from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.widgets._filter_picker import grouped
+from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._image_form import axes_problem, has_stack
+from napari_cellenhance.widgets._preview_request import PreviewStatus, badge_text, cap_region
+from napari_cellenhance.widgets._settings import PluginSettings, settings_from
+from napari_cellenhance.widgets._status import alarm, progress_text
+from napari_cellenhance.widgets._strength import decimals_for, end_labels, to_ticks, to_value
+from napari_cellenhance.widgets.enhance import device_line
+from napari_cellenhance.workflows.progress import Progress
+
+STRENGTH = StrengthInfo(label="Strength", help="more", default=8.0, maximum=10.0)
+
+
+def test_slider_ends_are_exact_and_the_way_between_is_continuous() -> None:
+    info = StrengthInfo(label="σ", help="", default=0.3, minimum=0.1, maximum=0.7)
+    assert to_value(0, info) == 0.1
+    assert to_value(1000, info) == 0.7
+    values = [to_value(ticks, info) for ticks in range(1001)]
+    assert np.all(np.diff(values) > 0)
+    for value in (0.1, 0.3, 0.7):
+        assert to_value(to_ticks(value, info), info) == pytest.approx(value, abs=0.0007)
+
+
+def test_slider_texts() -> None:
+    assert end_labels(STRENGTH) == ("0 = unchanged", "10")
+    assert end_labels(StrengthInfo(label="σ", help="", default=2, minimum=1, maximum=9, unit="px")) == ("1", "9 px")
+    assert [decimals_for(step) for step in (1.0, 0.1, 0.01, 0.0)] == [2, 2, 3, 2]
+
+
+def test_filters_are_grouped_in_order() -> None:
+    def info(name: str, group: Any) -> FilterInfo:
+        return FilterInfo(id=name, title=name, group=group, summary="", strength=STRENGTH)
+
+    groups = grouped([info("a", "NU-Net"), info("b", "Classical"), info("c", "NU-Net")])
+    assert [(name, [i.id for i in members]) for name, members in groups] == [
+        ("NU-Net", ["a", "c"]),
+        ("Classical", ["b"]),
+    ]
+
+
+def test_badge() -> None:
+    assert badge_text(PreviewStatus(state="off")) == ""
+    assert badge_text(PreviewStatus(state="paused", latency_ms=3)) == "PAUSED"
+    assert badge_text(PreviewStatus(state="working")) == "LIVE …"
+    assert badge_text(PreviewStatus(state="live", latency_ms=17.6)) == "LIVE 18 ms"
+    assert "approximate" in badge_text(PreviewStatus(state="live", latency_ms=18, is_approximate=True))
+
+
+@pytest.mark.parametrize("region", [Region(0, 5000, 0, 4000), Region(10, 11, 5, 9_000_000), Region(0, 3, 0, 3)])
+def test_cap_keeps_inside_and_below(region: Region) -> None:
+    capped = cap_region(region, 10_000)
+    assert capped.shape[0] * capped.shape[1] <= 10_000
+    assert region.y0 <= capped.y0 < capped.y1 <= region.y1
+    assert region.x0 <= capped.x0 < capped.x1 <= region.x1
+
+
+def test_progress_line() -> None:
+    assert progress_text(Progress(n_done=0, n_total=0, message="Loading")) == "Loading"
+    assert (
+        progress_text(Progress(n_done=2, n_total=9, message="Plane 2", eta_s=75))
+        == "Plane 2 · 2 of 9 · 1 min 15 s left"
+    )
+    assert progress_text(Progress(n_done=9, n_total=9, eta_s=0)) == "9 of 9"
+
+
+def test_device_line() -> None:
+    assert device_line({"device": "cpu", "precision": "bfloat16"}) == "Ran on CPU, bf16."
+    assert device_line({"device": None}) == ""
+
+
+def test_alarm_shows_markup_as_text() -> None:
+    assert "&lt;b&gt;" in alarm("<b>")
+
+
+def test_axes_problem_is_a_sentence_or_nothing() -> None:
+    assert axes_problem("YX", (5, 6)) == ""
+    assert "2" in axes_problem("ZYX", (5, 6))
+    assert axes_problem("YY", (5, 6))
+    assert axes_problem("Q?", (5, 6))
+
+
+def test_has_stack() -> None:
+    assert has_stack("TYX", (3, 5, 6))
+    assert not has_stack("TYX", (1, 5, 6))
+    assert not has_stack("CYX", (3, 5, 6))
+    assert not has_stack("YX", (3, 5, 6))
+
+
+def test_errors_become_sentences() -> None:
+    assert error_sentence(ImageError("the image is empty")) == "the image is empty"
+    assert "memory" in error_sentence(MemoryError())
+    assert "pip install torch" in error_sentence(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert "KeyError" in error_sentence(KeyError("x"))
+
+
+def test_guard_catches_logs_and_drops_surplus_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    class Panel:
+        said = ""
+        got: tuple[Any, ...] = ()
+
+        def show_error(self, message: str) -> None:
+            self.said = message
+
+        @guarded
+        def fine(self, a: int) -> None:
+            self.got = (a,)
+
+        @guarded
+        def bad(self) -> None:
+            raise RuntimeError("CUDA out of memory")
+
+    panel = Panel()
+    panel.fine(1, "surplus")
+    assert panel.got == (1,)
+    with caplog.at_level(logging.ERROR):
+        panel.bad(True)
+    assert "CUDA out of memory" in panel.said
+    assert "Traceback" in caplog.text
+
+
+def test_settings_take_defaults_for_nonsense() -> None:
+    assert settings_from(object()) == PluginSettings()
+    odd = SimpleNamespace(device="abacus", memory_limit_mb=1, cache_folder=None, preview_delay_ms=-5)
+    assert settings_from(odd) == PluginSettings(memory_limit_mb=200, preview_delay_ms=0)
+    good = SimpleNamespace(device="cpu", memory_limit_mb=900, cache_folder="/x", preview_delay_ms=90)
+    assert settings_from(good) == PluginSettings(
+        device="cpu", memory_limit_mb=900, cache_folder="/x", preview_delay_ms=90
+    )
