@@ -143,6 +143,7 @@ class NUNetRecipe:
         everywhere = 1.0 if step < start else max(0.0, 2.0 - step / start) if start else 0.0
         return self._losses(batch, strengths, everywhere)
 
+    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Losses on fixed crops, and Otsu IoU of fixed labelled crops at the middle and the largest strength."""
         low, high = self.settings.strengths

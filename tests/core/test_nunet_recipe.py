@@ -1,0 +1,119 @@
+"""NU-Net's recipe: balancing, strengths, what the network sees (METHODS T-N8)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.losses.nunet import StyleBank, build_style_bank
+from napari_cellenhance.core.models.nunet import NUNet
+from napari_cellenhance.core.models.perception import random_vgg
+from napari_cellenhance.core.recipes.nunet import NUNetRecipe, NUNetTraining, balance, covered_fraction
+from napari_cellenhance.core.sources import ImageSource, sample_masks
+
+SETTINGS = NUNetTraining(crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=0)
+
+
+def _source() -> ImageSource:
+    rng = np.random.default_rng(5)
+    yy, xx = np.mgrid[:64, :64]
+    images, labels = [], []
+    for _ in range(3):
+        lab = np.zeros((64, 64), np.uint16)
+        for i, (y, x) in enumerate(rng.uniform(8, 56, (6, 2)), start=1):
+            lab[(yy - y) ** 2 + (xx - x) ** 2 < 25] = i
+        images.append(np.clip((lab > 0) * 0.8 + 0.05 * rng.random((64, 64)), 0, 1).astype(np.float32))
+        labels.append(lab)
+    return ImageSource("discs", images, [10.0] * 3, labels)
+
+
+def _recipe(settings: NUNetTraining = SETTINGS, conditioning: str = "head") -> NUNetRecipe:
+    torch.manual_seed(0)
+    source, perception = _source(), random_vgg(0)
+    masks = sample_masks([source], 8, 32, np.random.default_rng(0), diameters=(8, 12))
+    bank = build_style_bank(perception, torch.from_numpy(masks)[:, None], 2)
+    if conditioning == "head":
+        module = NUNet(conditioning="head", knots=(1.0, 10.0), output="sigmoid")
+    else:
+        module = NUNet(output="sigmoid")
+    return NUNetRecipe(module, perception, bank, [source], [source], settings)
+
+
+def test_balancing_makes_w_the_ratio_of_the_losses() -> None:
+    recipe = _recipe()
+    before = {k: v.clone() for k, v in recipe.module.state_dict().items()}
+    factor = balance(recipe, 3, seed=0)
+    for key, value in recipe.module.state_dict().items():
+        assert torch.equal(value, before[key]), "the dry run works on a copy"
+    recipe.balance_factor = factor
+    assert balance(recipe, 1, seed=0) > 0
+    # Replay the first batch of the dry run: with one update, w·λ·L_m / L_c is w to ± 1 %.
+    one = balance(recipe, 1, seed=0)
+    losses = recipe.loss(np.random.default_rng([0, 2, 0]), 0)
+    for w in (5.0, 8.0):
+        ratio = w * one * float(losses["style"].detach()) / float(losses["content"].detach())
+        assert ratio == pytest.approx(w, rel=0.01)
+
+
+def test_the_loss_reaches_every_parameter() -> None:
+    recipe = _recipe()
+    recipe.loss(np.random.default_rng(0), 0)["total"].backward()
+    for name, parameter in recipe.module.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_the_same_rng_gives_the_same_loss() -> None:
+    recipe = _recipe()
+    a = recipe.loss(np.random.default_rng(3), 7)
+    b = recipe.loss(np.random.default_rng(3), 7)
+    assert {k: float(v.detach()) for k, v in a.items()} == {k: float(v.detach()) for k, v in b.items()}
+
+
+def test_anchoring_fades_out() -> None:
+    settings = NUNetTraining(crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=10)
+    recipe = _recipe(settings)
+    totals = [float(recipe.loss(np.random.default_rng(3), step)["total"].detach()) for step in (0, 9, 15, 20, 99)]
+    assert totals[0] == totals[1] > totals[2] > totals[3] == totals[4]
+
+
+def test_a_fixed_strength_network_trains_too() -> None:
+    settings = NUNetTraining(crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), strengths=(8.0, 8.0))
+    recipe = _recipe(settings, conditioning="none")
+    losses = recipe.loss(np.random.default_rng(0), 0)
+    losses["total"].backward()
+    assert {"total", "content", "style", "pixel"} <= set(losses)
+    assert "otsu_iou_w8" in recipe.validate()
+
+
+def test_validation_scores_segmentation_beside_the_losses() -> None:
+    scores = _recipe().validate()
+    assert 0.0 <= scores["otsu_iou_w10"] <= 1.0
+    assert scores == _recipe().validate()
+
+
+def test_bank_and_losses_must_share_the_perceptual_network() -> None:
+    recipe = _recipe()
+    alien = StyleBank(recipe.bank.grams, recipe.bank.coverages, "another")
+    with pytest.raises(ParameterError, match="another"):
+        NUNetRecipe(recipe.module, recipe.perception, alien, [_source()], [], SETTINGS)
+    with pytest.raises(ImageError, match="no training images"):
+        NUNetRecipe(recipe.module, recipe.perception, recipe.bank, [], [], SETTINGS)
+
+
+def test_covered_fraction_is_the_bright_share() -> None:
+    image = np.zeros((64, 64), np.float32)
+    image[:, :16] = 1.0
+    assert covered_fraction(image) == pytest.approx(0.25, abs=0.05)
+    assert covered_fraction(np.ones((8, 8), np.float32)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [({"crop_px": 30}, "crop"), ({"batch_size": 0}, "batch"), ({"strengths": (0.0, 5.0)}, "strengths")],
+)
+def test_settings_are_checked(bad: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        NUNetTraining(**bad)  # type: ignore[arg-type]

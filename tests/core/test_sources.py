@@ -1,0 +1,84 @@
+"""Balanced sampling at matched object size (requirement A13)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.sources import (
+    ImageSource,
+    sample_crop,
+    sample_labelled_crop,
+    sample_masks,
+    split_sources,
+    stretch,
+)
+
+
+def _discs(radius: int, n: int = 4, side: int = 160) -> ImageSource:
+    yy, xx = np.mgrid[:side, :side]
+    labels = np.zeros((side, side), np.uint16)
+    for i, (y, x) in enumerate(((40, 40), (40, 110), (110, 40), (110, 110)), start=1):
+        labels[(yy - y) ** 2 + (xx - x) ** 2 <= radius**2] = i
+    images = [(labels > 0).astype(np.float32)] * n
+    return ImageSource(f"r{radius}", images, [2.0 * radius] * n, [labels] * n)
+
+
+def test_sources_are_drawn_by_weight_not_by_size() -> None:
+    bright = ImageSource("bright", [np.tile(np.float32([0.9, 1.0, 0.4, 1.0]), (32, 8))] * 50, [24.0] * 50, [None] * 50, 1.0)
+    dark = ImageSource("dark", [np.tile(np.float32([0.0, 0.2, 0.0, 0.2]), (32, 8))], [24.0], [None], 1.0)
+    rng = np.random.default_rng(0)
+    means = [sample_crop([bright, dark], 32, rng, diameters=(24, 24)).mean() for _ in range(200)]
+    share = np.mean(np.array(means) < 0.5)
+    assert 0.35 < share < 0.65
+    rare = ImageSource("dark", dark.images, dark.diameters_px, dark.labels, 0.1)
+    means = [sample_crop([bright, rare], 32, rng, diameters=(24, 24)).mean() for _ in range(200)]
+    assert np.mean(np.array(means) < 0.5) < 0.25
+
+
+def test_objects_are_brought_to_the_asked_diameter() -> None:
+    rng = np.random.default_rng(1)
+    crops = [sample_labelled_crop([_discs(24)], 96, rng, diameters=(16, 16)) for _ in range(30)]
+    areas = []
+    from scipy.ndimage import label
+
+    for pair in crops:
+        assert pair is not None
+        found, n = label(pair[1])
+        inner = [i for i in range(1, n + 1) if not (found == i)[[0, -1]].any() and not (found == i)[:, [0, -1]].any()]
+        areas += [(found == i).sum() for i in inner]
+    assert np.median(2 * np.sqrt(np.array(areas) / np.pi)) == pytest.approx(16, rel=0.1)
+
+
+def test_masks_are_binary_and_never_nearly_empty() -> None:
+    masks = sample_masks([_discs(12)], 20, 64, np.random.default_rng(2), diameters=(12, 30))
+    assert masks.shape == (20, 64, 64) and masks.dtype == np.uint8
+    assert set(np.unique(masks)) == {0, 255}
+    assert ((masks > 0).mean(axis=(1, 2)) >= 0.02).all()
+
+
+def test_masks_need_labels() -> None:
+    plain = ImageSource("x", [np.zeros((32, 32), np.float32)], [10.0], [None])
+    with pytest.raises(ImageError, match="needs masks"):
+        sample_masks([plain], 2, 32, np.random.default_rng(0), diameters=(10, 10))
+    assert sample_labelled_crop([plain], 32, np.random.default_rng(0), diameters=(10, 10)) is None
+
+
+def test_split_is_by_image_and_keeps_single_images_for_training() -> None:
+    train, valid = split_sources([_discs(10, n=10), _discs(12, n=1)], 0.2, np.random.default_rng(0))
+    assert [len(s.images) for s in train] == [8, 1]
+    assert [len(s.images) for s in valid] == [2]
+
+
+def test_stretch_inverts_and_survives_flat() -> None:
+    plane = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
+    up, down = stretch(plane), stretch(plane, objects_are_dark=True)
+    assert up.min() == 0 and up.max() == 1
+    np.testing.assert_allclose(up + down, 1.0, atol=1e-6)
+    assert not stretch(np.full((5, 5), 7)).any()
+
+
+def test_an_empty_source_is_refused() -> None:
+    with pytest.raises(ImageError, match="holds no image"):
+        ImageSource("x", [], [], [])

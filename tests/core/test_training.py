@@ -1,0 +1,112 @@
+"""The loop: seeded, resumable, cancellable, and it never loses the best weights."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_cellenhance.core.errors import ParameterError, TrainingError
+from napari_cellenhance.core.training import FitSettings, FitState, fit
+
+
+class _Line:
+    """Fit y = 2x + 1 with a linear unit."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.module = nn.Linear(1, 1)
+        self.break_at = -1
+
+    def loss(self, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.normal(size=(16, 1)).astype(np.float32))
+        total = (self.module(x) - (2 * x + 1)).square().mean()
+        return {"total": total * float("nan") if step == self.break_at else total}
+
+    def validate(self) -> dict[str, float]:
+        x = torch.linspace(-1, 1, 9)[:, None]
+        with torch.no_grad():
+            return {"total": float((self.module(x) - (2 * x + 1)).square().mean())}
+
+
+SETTINGS = FitSettings(n_steps=60, learning_rate=0.1, validate_every=10, n_warmup=1)
+
+
+def test_it_learns_and_keeps_the_best() -> None:
+    recipe = _Line()
+    result = fit(recipe, SETTINGS)
+    assert result.stopped == "finished"
+    assert recipe.validate()["total"] == pytest.approx(result.state.best_total)
+    assert result.state.best_total < 0.05
+    assert len(result.state.history) == 60
+    assert not recipe.module.training
+
+
+def test_same_seed_same_weights() -> None:
+    a, b = _Line(), _Line()
+    fit(a, SETTINGS)
+    fit(b, SETTINGS)
+    assert torch.equal(a.module.weight, b.module.weight)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
+    whole = _Line()
+    fit(whole, SETTINGS)
+    first, saved = _Line(), []
+    fit(first, SETTINGS, on_checkpoint=lambda s: saved.append(copy.deepcopy(s)), is_cancelled=lambda: bool(saved))
+    assert saved[0].step == 10
+    second = _Line()
+    result = fit(second, SETTINGS, state=saved[0])
+    assert result.state.step == 60
+    torch.testing.assert_close(second.module.weight, whole.module.weight, rtol=0, atol=0)
+
+
+def test_cancel_keeps_what_was_learned() -> None:
+    recipe = _Line()
+    start = recipe.validate()["total"]
+    seen: list[int] = []
+    result = fit(recipe, SETTINGS, on_step=lambda s, r: seen.append(s.step), is_cancelled=lambda: len(seen) >= 5)
+    assert result.stopped == "cancelled" and result.state.step == 5
+    assert recipe.validate()["total"] < start
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_best() -> None:
+    recipe = _Line()
+    recipe.break_at = 25
+    result = fit(recipe, SETTINGS)
+    assert result.stopped == "diverged" and result.state.step == 25
+    assert torch.isfinite(recipe.module.weight).all()
+    assert recipe.validate()["total"] == pytest.approx(result.state.best_total)
+
+
+def test_a_first_loss_that_is_not_a_number_is_an_error() -> None:
+    recipe = _Line()
+    recipe.break_at = 0
+    with pytest.raises(TrainingError, match="first loss"):
+        fit(recipe, SETTINGS)
+
+
+def test_early_stop_after_patience() -> None:
+    recipe = _Line()
+    state = FitState(best_total=-1.0, best={k: v.clone() for k, v in recipe.module.state_dict().items()})
+    result = fit(recipe, FitSettings(n_steps=100, validate_every=5, patience=3, learning_rate=0.01), state=state)
+    assert result.stopped == "early" and result.state.step == 15
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ParameterError, match="steps"):
+        FitSettings(n_steps=0)
+    with pytest.raises(ParameterError, match="learning rate"):
+        FitSettings(learning_rate=2.0)
+    with pytest.raises(ParameterError, match="schedule"):
+        FitSettings(schedule="other")
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    s = FitSettings(n_steps=1000, learning_rate=1e-3, n_warmup=50)
+    assert s.learning_rate_at(0) == pytest.approx(2e-5, rel=0.01)
+    assert s.learning_rate_at(60) > 9e-4
+    assert s.learning_rate_at(999) == pytest.approx(2e-5, rel=0.05)

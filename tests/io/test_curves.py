@@ -1,0 +1,29 @@
+"""Loss curves as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_cellenhance.io.curves import loss_curves_png, smooth
+
+
+def test_smoothing_follows_a_step_slowly_and_without_bias() -> None:
+    values = [1.0] * 50 + [2.0] * 50
+    out = smooth(values, decay=0.9)
+    assert np.allclose(out[:50], 1.0)
+    assert 1.0 < out[52] < 1.5 and out[-1] > 1.98
+
+
+def test_the_figure_is_a_png_and_grows_with_the_losses(tmp_path: Path) -> None:
+    rows = [{"step": float(i), "learning_rate": 1e-3, "total": 1.0 / (i + 1)} for i in range(5)]
+    rows[-1] |= {"val_total": 0.3, "val_otsu_iou_w10": 0.5}
+    loss_curves_png(tmp_path / "a.png", rows)
+    from skimage.io import imread
+
+    one = imread(tmp_path / "a.png")
+    loss_curves_png(tmp_path / "b.png", [{**r, "content": 1.0} for r in rows])
+    two = imread(tmp_path / "b.png")
+    assert one.shape[0] == two.shape[0] and two.shape[1] > one.shape[1]
+    assert one[..., :3].std() > 5
