@@ -14,12 +14,13 @@ from napari_cellenhance.core.errors import DeviceError, ParameterError
 
 @pytest.fixture(autouse=True)
 def fresh_probes() -> Iterator[None]:
-    """Forget what earlier tests found out."""
-    device.bf16_verdict.cache_clear()
-    device.device_refusal.cache_clear()
+    """Forget what earlier tests found out, and what this one made believe."""
+    probes = (device.bf16_verdict, device.device_refusal)
+    for probe in probes:
+        probe.cache_clear()
     yield
-    device.bf16_verdict.cache_clear()
-    device.device_refusal.cache_clear()
+    for probe in probes:
+        probe.cache_clear()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from napari_cellenhance.core.errors import DeviceError
 from napari_cellenhance.workflows.catalog import OpenedFilter
@@ -51,6 +51,16 @@ class Engine:
     def _first_tile(self) -> int:
         derived = tile_side(self.opened.memory_limit_mb, self.opened.bytes_per_px)
         return derived if self._asked_tile_px is None else max(1, self._asked_tile_px)
+
+    def facts(self) -> dict[str, Any]:
+        """Device, precision and tiles, for the provenance."""
+        choice = self.opened.choice
+        return {
+            "device": choice.device,
+            "precision": choice.precision,
+            "tile_px": self.tile_px,
+            "halo_px": getattr(self.opened.enhancer, "halo_px", None),
+        }
 
     def attempt(self, work: Callable[[OpenedFilter, int], T]) -> T:
         """Do ``work(opened, tile_px)``, again in smaller tiles where the memory runs out.

@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.models.nunet import NUNet
-from napari_cellenhance.core.models.nunet_fast import LAST, FastNUNet, Plan
+from napari_cellenhance.core.models.nunet_fast import HALO_PX, LAST, FastNUNet, Plan
 from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pooled, Source, measure_in_bands
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
@@ -113,6 +113,9 @@ class NUNetEnhancer:
         self.choice = choice
         self.memory_limit = memory_limit_mb * 10**6
         self._net = FastNUNet(module, choice.device, choice.dtype)
+
+    halo_px = HALO_PX
+    """Context that :meth:`encode` adds to a region."""
 
     @property
     def bytes_per_px(self) -> int:
