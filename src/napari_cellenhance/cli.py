@@ -149,7 +149,9 @@ def enhance(
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Segment too; OME-TIFF of labels, or a folder.")] = None,
     points: Annotated[str | None, typer.Option(help="Find blobs too; CSV of pixel coordinates, or a folder.")] = None,
-    threshold: Annotated[str, typer.Option(help="For the labels: otsu, li, or a number from 0 to 1.")] = _SEGMENT.method,
+    threshold: Annotated[
+        str, typer.Option(help="For the labels: otsu, li, or a number from 0 to 1.")
+    ] = _SEGMENT.method,
     split: Annotated[bool, typer.Option(help="For the labels: split touching objects.")] = _SEGMENT.split_touching,
     min_size: Annotated[int, typer.Option(help="For the labels: smallest object, in pixels.")] = _SEGMENT.min_size_px,
     radius: Annotated[
@@ -288,7 +290,7 @@ def doctor(
     precision: _Precision = _ENHANCE.precision,
     debug: _Debug = False,
 ) -> None:
-    """Check versions, devices, models and folders, and enhance a test image."""
+    """Check this computer, and enhance a test image."""
     from napari_cellenhance.workflows import doctor as surgery
 
     with _ProgressLine(as_json) as line:
@@ -319,7 +321,7 @@ def demo(
     quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
-    """Enhance a bundled image with the bundled network, to see what it does."""
+    """Enhance a bundled image, to see what it does."""
     from napari_cellenhance.workflows import demo as show
 
     with _ProgressLine(quiet) as line:

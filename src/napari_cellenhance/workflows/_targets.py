@@ -119,9 +119,7 @@ def _stems(sources: Sequence[Path]) -> list[str]:
     stems = [_stem(source) for source in sources]
     # Case-blind, as the file systems of Windows and macOS are.
     n_of = Counter(stem.casefold() for stem in stems)
-    return [
-        stem if n_of[stem.casefold()] == 1 else source.name for stem, source in zip(stems, sources, strict=True)
-    ]
+    return [stem if n_of[stem.casefold()] == 1 else source.name for stem, source in zip(stems, sources, strict=True)]
 
 
 def _names(

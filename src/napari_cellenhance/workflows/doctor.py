@@ -80,9 +80,7 @@ class DoctorReport:
         return {"is_healthy": self.is_healthy, "findings": [finding.to_dict() for finding in self.findings]}
 
 
-def run(
-    *, device: str = "auto", precision: str = "auto", on_progress: OnProgress = no_progress
-) -> DoctorReport:
+def run(*, device: str = "auto", precision: str = "auto", on_progress: OnProgress = no_progress) -> DoctorReport:
     """Examine versions, processor, model files, folders and Qt, and enhance a synthetic image.
 
     Parameters
@@ -140,14 +138,16 @@ def _devices(device: str, precision: str) -> Iterator[Finding]:
         # Windows raises OSError where a library of PyTorch cannot be loaded.
         yield Finding(
             topic="Devices", name="PyTorch", value="cannot be loaded", is_problem=True,
-            advice=f"PyTorch does not start ({_one_line(error)}); install it again as pytorch.org tells for your system.",
+            advice=f"PyTorch does not start ({_one_line(error)}); install it again as pytorch.org tells.",
         )  # fmt: skip
         return
     for candidate in ("cuda", "mps"):
         refusal = device_refusal(candidate)
         yield Finding(topic="Devices", name=candidate, value=refusal or "usable")
     verdict = bf16_verdict()
-    yield Finding(topic="Devices", name="CPU bf16", value=f"{'used' if verdict.is_fast else 'not used'}: {verdict.reason}")
+    yield Finding(
+        topic="Devices", name="CPU bf16", value=f"{'used' if verdict.is_fast else 'not used'}: {verdict.reason}"
+    )
     try:
         choice = choose_device(device, precision)
     except CellEnhanceError as error:
@@ -165,7 +165,7 @@ def _folders() -> Iterator[Finding]:
         if not (there.is_dir() and os.access(there, os.W_OK)):
             yield Finding(
                 topic="Folders", name=name, value=str(folder), is_problem=True,
-                advice=f"{there} cannot be written; set the environment variable CELLENHANCE_CACHE to a folder of yours.",
+                advice=f"{there} cannot be written; set the environment variable CELLENHANCE_CACHE to another folder.",
             )  # fmt: skip
             continue
         free = shutil.disk_usage(there).free
@@ -238,14 +238,13 @@ def _self_test(device: str, precision: str) -> Iterator[Finding]:
 
 
 def _filter_to_test() -> str:
-    from napari_cellenhance.workflows.catalog import CLASSICAL
     from napari_cellenhance.zoo.cache import find_local
     from napari_cellenhance.zoo.manifest import list_models
 
     for card in list_models():
         if find_local(card.file) is not None:
             return card.id
-    return next(info.id for info in CLASSICAL if info.id == "dog")
+    return "dog"
 
 
 def _synthetic_cells() -> Any:

@@ -252,7 +252,9 @@ def _make_folders(request: FilesRequest, plan: Sequence[Targets]) -> None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise WriteError(f"the folder {folder} cannot be made ({error.strerror}); choose another one") from error
+                raise WriteError(
+                    f"the folder {folder} cannot be made ({error.strerror}); choose another one"
+                ) from error
         elif not folder.is_dir():
             raise WriteError(f"there is no folder {folder}; make it first, or choose another one")
 
@@ -296,7 +298,8 @@ def _write_points(path: Path, result: EnhanceResult, overwrite: bool) -> None:
     """Write ``index, axis-0, axis-1, …, radius_px``: the layout of points that napari opens."""
     from napari_cellenhance.io.safe_write import atomic_path
 
-    assert result.points is not None and result.point_radii_px is not None
+    assert result.points is not None
+    assert result.point_radii_px is not None
     header = ["index", *(f"axis-{axis}" for axis in range(len(result.axes))), "radius_px"]
     with (
         atomic_path(path, overwrite=overwrite) as temporary,

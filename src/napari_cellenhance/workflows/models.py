@@ -105,7 +105,8 @@ def fetch(
 
 def _find_card(file_id: str) -> ModelCard | AssetCard:
     manifest = load_manifest()
-    for card in (*manifest.models, *manifest.assets):
+    cards: tuple[ModelCard | AssetCard, ...] = (*manifest.models, *manifest.assets)
+    for card in cards:
         if card.id == file_id:
             return card
     spec = catalog.describe(file_id)  # names the known filters if there is none of that id

@@ -1,0 +1,53 @@
+"""The commands in the how-to for the terminal work as they are written, in their order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from napari_cellenhance.cli import app
+from napari_cellenhance.io.images import write
+
+PAGE = Path(__file__).parents[2] / "docs" / "usage" / "terminal.md"
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_of_the_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: NDArray[np.uint16], nunet_id: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("cells.tif", cells, "YX", dtype="keep")
+    Path("plate1").mkdir()
+    write("plate1/a.tif", cells, "YX", dtype="keep")
+    write("plate1/b.png", cells.T, "YX", dtype="keep")
+    lines = commands()
+    assert len(lines) >= 9
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "cellenhance"
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    promised = (
+        "demo/before_after.png", "demo/nuclei_enhanced.ome.tif", "cells_enhanced.ome.tif", "cells_8bit.png",
+        "cells_labels.ome.tif", "cells_points.csv", "plate1_enhanced/a.ome.tif", "plate1_enhanced/b.ome.tif",
+        "plate1.json", "plate1_tif/a.ome.tif",
+    )  # fmt: skip
+    assert [name for name in promised if not Path(name).is_file()] == []
+
+
+def test_every_option_of_the_page_exists() -> None:
+    named = set(re.findall(r"--[a-z][a-z-]*", PAGE.read_text(encoding="utf-8")))
+    runner = CliRunner()
+    pages = [["--help"], ["enhance", "--help"], ["models", "list", "--help"], ["demo", "--help"]]
+    known = set(re.findall(r"--[a-z][a-z-]*", "".join(runner.invoke(app, words).stdout for words in pages)))
+    assert named <= known, named - known
