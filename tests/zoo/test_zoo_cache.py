@@ -76,7 +76,7 @@ def test_a_good_cached_file_is_never_replaced(tiny_zoo: Any, behaviour: str) -> 
 
 
 def test_nobody_listens(tiny_zoo: Any) -> None:
-    with pytest.raises(DownloadError, match="cannot be reached. Is this computer online") as caught:
+    with pytest.raises(DownloadError, match=r"cannot be reached. Is this computer online") as caught:
         resolve(tiny_zoo.entry(), base_url=NOWHERE, timeout_s=0.5)
     assert f"put tiny.safetensors into {tiny_zoo.cache}" in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_a_file_put_by_hand_is_used(tiny_zoo: Any) -> None:
 
 
 def test_no_address_is_set(tiny_zoo: Any) -> None:
-    with pytest.raises(DownloadError, match="no download address is set .*CELLENHANCE_BASE_URL"):
+    with pytest.raises(DownloadError, match=r"no download address is set .*CELLENHANCE_BASE_URL"):
         resolve(tiny_zoo.entry())
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_cached_file_is_fetched_again_when_online(tiny_zoo: Any, damag
 def test_a_damaged_cached_file_is_set_aside_when_offline(tiny_zoo: Any, damage: str) -> None:
     path = get(tiny_zoo)
     damage_file(path, damage)
-    with pytest.raises(DownloadError, match="was damaged or incomplete .* set aside as tiny.safetensors.damaged"):
+    with pytest.raises(DownloadError, match=r"was damaged or incomplete .* set aside as tiny.safetensors.damaged"):
         resolve(tiny_zoo.entry(), base_url=NOWHERE, timeout_s=0.5)
     assert files_in(tiny_zoo.cache) == ["tiny.safetensors.damaged"]
 
@@ -160,9 +160,9 @@ def test_unicode_and_spaces_in_the_path(tiny_zoo: Any, tmp_path: Path) -> None:
 def test_a_cache_folder_that_cannot_be_written(tiny_zoo: Any, tmp_path: Path) -> None:
     # A file where the folder should be: refused for every user, root included.
     (tmp_path / "taken").write_text("I am a file")
-    with pytest.raises(DownloadError, match="cannot be written .*CELLENHANCE_CACHE"):
+    with pytest.raises(DownloadError, match=r"cannot be written .*CELLENHANCE_CACHE"):
         get(tiny_zoo, cache=tmp_path / "taken" / "cache")
-    with pytest.raises(DownloadError, match="cannot be written .*CELLENHANCE_CACHE"):
+    with pytest.raises(DownloadError, match=r"cannot be written .*CELLENHANCE_CACHE"):
         get(tiny_zoo, cache=tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "I am a file"
 
@@ -218,7 +218,7 @@ def test_the_bundled_copy_comes_first(tiny_zoo: Any, tmp_path: Path, monkeypatch
 
 def test_a_user_file_is_never_downloaded_nor_touched(tiny_zoo: Any) -> None:
     entry = tiny_zoo.entry(url=None)
-    with pytest.raises(DownloadError, match="missing from .* train the model again"):
+    with pytest.raises(DownloadError, match=r"missing from .* train the model again"):
         resolve(entry, base_url=tiny_zoo.base_url)
     user_models_dir().mkdir()
     path = user_models_dir() / entry.name

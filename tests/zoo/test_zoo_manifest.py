@@ -251,7 +251,7 @@ def test_write_entry_refuses_what_would_break_the_file(tmp_path: Path, card_fiel
     card = ModelCard.model_validate(card_fields)
     write_entry(path, card)
     before = path.read_bytes()
-    with pytest.raises(ManifestError, match="file name 'tiny.safetensors' occurs twice"):
+    with pytest.raises(ManifestError, match=r"file name 'tiny.safetensors' occurs twice"):
         write_entry(path, card.model_copy(update={"id": "twin"}))
     with pytest.raises(ManifestError, match="'tiny-net' occurs twice"):
         write_asset(path, asset(id="tiny-net"))

@@ -97,7 +97,7 @@ def test_a_failing_write_keeps_the_old_weights(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(folders.os, "fsync", fail)
-        with pytest.raises(WriteError, match="No space left on device.*nothing was changed"):
+        with pytest.raises(WriteError, match=r"No space left on device.*nothing was changed"):
             save_state(path, {"other": torch.ones(2)})
     assert same(load_state(path), small_state())
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from napari_cellenhance.io.json_ready import json_ready
 
@@ -122,8 +122,8 @@ def parse(xml: str) -> OmeInfo:
         Not XML.
     """
     try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(xml)
+    except ET.ParseError as error:
         raise ValueError(f"the OME-XML is damaged ({error})") from error
     images = root.findall("{*}Image")
     pixels = images[0].find("{*}Pixels") if images else None
@@ -140,7 +140,7 @@ def parse(xml: str) -> OmeInfo:
     )
 
 
-def _sizes(pixels: ElementTree.Element) -> dict[str, float]:
+def _sizes(pixels: ET.Element) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for letter in "XYZ":
         factor = unit_in_um(pixels.get(f"PhysicalSize{letter}Unit", "µm"))
@@ -159,12 +159,12 @@ def _keep(sizes: dict[str, float], letter: str, text: str | None, factor: float 
         sizes[letter] = size
 
 
-def _channel_names(pixels: ElementTree.Element) -> tuple[str, ...]:
+def _channel_names(pixels: ET.Element) -> tuple[str, ...]:
     names = [channel.get("Name", "") for channel in pixels.findall("{*}Channel")]
     return tuple(names) if any(names) else ()
 
 
-def _own_notes(root: ElementTree.Element) -> dict[str, str]:
+def _own_notes(root: ET.Element) -> dict[str, str]:
     for annotation in root.iterfind(".//{*}MapAnnotation"):
         if annotation.get("Namespace") == NAMESPACE:
             return {m.get("K", ""): m.text or "" for m in annotation.iterfind("{*}Value/{*}M")}

@@ -114,11 +114,20 @@ def write_ome_tiff(
         extrasamples=["unassalpha"] if is_colour and image.shape[-1] == 4 else None,
         metadata=metadata,
     )
-    with tifffile.TiffFile(temporary) as tif:
-        stored = tif.series[0]
-        is_whole = stored.size == image.size and stored.dtype == image.dtype
-        if not is_whole or _end_of_pixels(stored) > temporary.stat().st_size:
-            raise WriteError(f"{name} was not written completely (the disk may be full); nothing was changed")
+    if not _is_whole(temporary, image, original_axes):
+        raise WriteError(f"{name} was not written completely (the disk may be full). Nothing was changed.")
+
+
+def _is_whole(path: Path, image: NDArray[Any], original_axes: str) -> bool:
+    try:
+        with tifffile.TiffFile(path) as tif:
+            stored, xml = tif.series[0], tif.ome_metadata or ""
+            is_same = stored.size == image.size and stored.dtype == image.dtype
+            # tifffile puts the pixels before or after the XML, so each end has to be looked at.
+            is_long_enough = _end_of_pixels(stored) <= path.stat().st_size
+            return is_same and is_long_enough and _ome.parse(xml).own_axes == original_axes
+    except _DAMAGE:
+        return False
 
 
 @contextmanager

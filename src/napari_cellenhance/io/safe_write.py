@@ -7,14 +7,14 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_cellenhance.core.errors import TargetExistsError, WriteError
 
 __all__ = ["atomic_path", "safe_name"]
 
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_FORBIDDEN = re.compile('[<>:"/\\\\|?*\x00-\x1f\x7f\ud800-\udfff]')
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _NAME_LIMIT_BYTES = 160
 
@@ -64,7 +64,9 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
     except OSError as error:
         raise _write_error(error, asked) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Not there after a success; where it cannot be removed, the first error is the one to tell.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def safe_name(name: str) -> str:

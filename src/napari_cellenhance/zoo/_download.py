@@ -21,7 +21,7 @@ _PIECE_BYTES = 8192
 _REPORT_EVERY_S = 0.1
 
 
-class DownloadCancelled(DownloadError):
+class DownloadCancelled(DownloadError):  # noqa: N818 - a wish of the user, not a fault
     """The user stopped a download; nothing was changed."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
@@ -99,4 +100,6 @@ def replace_bytes(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Not there after a success; where it cannot be removed, the first error is the one to tell.
+        with suppress(OSError):
+            temporary.unlink()
