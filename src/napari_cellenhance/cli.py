@@ -369,6 +369,8 @@ def train_nunet(
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
     precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
     quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
@@ -380,17 +382,38 @@ def train_nunet(
         objects_are_dark=dark, model_id=model_id, title=title, init_from=init_from, strength=strength,
         style_groups=style_groups, n_masks=n_masks, validation_fraction=validation_fraction, n_steps=steps,
         batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, validate_every=validate_every,
-        patience=patience, seed=seed, precision=precision, resume=resume,
+        patience=patience, seed=seed, precision=precision, resume=resume, install=install,
+        recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
         is_stopped = is_cancelled()
     if not quiet:
+        typer.echo(f"model:   {result.model_id}{'' if install else ' (not installed)'}")
         typer.echo(f"weights: {result.weights}")
         typer.echo(f"card:    {result.card}")
         typer.echo(f"curves:  {result.history}")
         typer.echo(f"best at step {result.best_step} (validation loss {result.best_total:.4g}); {result.stopped}")
     _leave(is_stopped=is_stopped)
+
+
+def _parse_settings(words: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE``; values are numbers, true, false, lists in [], or plain words.
+
+    >>> _parse_settings(["crop_px=64", "name=a b"])
+    {'crop_px': 64, 'name': 'a b'}
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, is_given, value = word.partition("=")
+        if not (is_given and name.isidentifier()):
+            raise ParameterError(f"--set is {word!r}; expected NAME=VALUE")
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = value
+        settings[name] = tuple(read) if isinstance(read, list) else read
+    return settings
 
 
 # --- speaking to a person -------------------------------------------------------------------

@@ -17,15 +17,8 @@ AWKWARD_FOLDER = "Zellen, naïve 細胞"
 """Blanks, a comma and letters beyond ASCII."""
 
 
-@pytest.fixture(autouse=True)
-def _own_model_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.mktemp("models")
-    monkeypatch.setenv("CELLENHANCE_CACHE", str(folder / "cache"))
-    monkeypatch.setenv("CELLENHANCE_MODELS", str(folder / "own"))
-
-
 @pytest.fixture
-def nunet_id(_own_model_folders: None) -> str:
+def nunet_id(_own_folders: None) -> str:
     """Id of a NU-Net that can run: the project's, else one with random weights."""
     from napari_cellenhance.zoo.cache import find_local
     from napari_cellenhance.zoo.manifest import list_models
@@ -52,14 +45,10 @@ def nunet_id(_own_model_folders: None) -> str:
 
 
 @pytest.fixture
-def cells() -> NDArray[np.uint16]:
-    """Round objects on a noisy slope; shape (72, 90), uint16."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[:72, :90].astype(np.float64)
-    image = 300 + 2 * x + rng.normal(0, 10, y.shape)
-    for cy, cx in ((15, 20), (15, 60), (40, 40), (58, 15), (55, 75)):
-        image += 800 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 4.0**2))
-    return image.clip(0, 65535).astype(np.uint16)
+def picture(cells: Any) -> NDArray[np.uint16]:
+    """Bright discs on an uneven, noisy ground; shape (96, 112)."""
+    image: NDArray[np.uint16] = cells.image
+    return image
 
 
 @pytest.fixture

@@ -43,7 +43,8 @@ def refused(result: Any, code: int) -> str:
 
 def test_help_loads_neither_torch_nor_napari(terminal: Terminal) -> None:
     heavy = "[name for name in ('torch', 'napari', 'qtpy', 'skimage', 'tifffile') if name in sys.modules]"
-    code = f"import atexit, sys; atexit.register(lambda: print('loaded:', {heavy}))\nfrom napari_cellenhance.cli import main; main()"
+    last_words = f"import atexit, sys; atexit.register(lambda: print('loaded:', {heavy}))"
+    code = f"{last_words}\nfrom napari_cellenhance.cli import main; main()"
     for words in (["--help"], ["enhance", "--help"], ["train", "nunet", "--help"], ["models", "list"], ["--version"]):
         ended = terminal(*words, code=code)
         assert ended.returncode == 0, ended.stderr
@@ -52,20 +53,20 @@ def test_help_loads_neither_torch_nor_napari(terminal: Terminal) -> None:
 
 
 def test_three_doors_give_the_same_pixels(
-    terminal: Terminal, folder: Path, cells: NDArray[np.uint16], nunet_id: str
+    terminal: Terminal, folder: Path, picture: NDArray[np.uint16], nunet_id: str
 ) -> None:
     import napari_cellenhance
 
     source, target = folder / "Bild 1.tif", folder / "Bild 1, verbessert.ome.tif"
-    write(source, cells, "YX", pixel_size_um={"Y": 0.5, "X": 0.5}, dtype="keep")
+    write(source, picture, "YX", pixel_size_um={"Y": 0.5, "X": 0.5}, dtype="keep")
     ended = terminal("enhance", source, target, "--model", nunet_id, "--strength", "6.5", "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
     assert str(target) in ended.stdout
     assert ended.stderr == ""  # no progress where nobody watches
     from_terminal = read(target)
-    request = EnhanceRequest(image=cells, axes="YX", filter_id=nunet_id, strength=6.5, device="cpu")
+    request = EnhanceRequest(image=picture, axes="YX", filter_id=nunet_id, strength=6.5, device="cpu")
     from_workflow = enhance.run(request).image
-    from_python = napari_cellenhance.enhance(cells, filter_id=nunet_id, strength=6.5, device="cpu")
+    from_python = napari_cellenhance.enhance(picture, filter_id=nunet_id, strength=6.5, device="cpu")
     np.testing.assert_array_equal(from_terminal.image, from_workflow)
     np.testing.assert_array_equal(from_python, from_workflow)
     assert from_workflow.std() > 0
@@ -102,11 +103,11 @@ def test_debug_shows_where_a_file_failed(terminal: Terminal, folder: Path) -> No
 
 
 @pytest.mark.parametrize("ending", ["tif", "ome.tif", "png"])
-def test_every_ending_in_and_out(tmp_path: Path, cells: NDArray[np.uint16], ending: str) -> None:
+def test_every_ending_in_and_out(tmp_path: Path, picture: NDArray[np.uint16], ending: str) -> None:
     source, target = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
-    write(source, cells, "YX", dtype="keep")
+    write(source, picture, "YX", dtype="keep")
     assert call("enhance", source, target, "--model", "gamma").exit_code == 0
-    expected = enhance.run(EnhanceRequest(image=cells, axes="YX", filter_id="gamma")).image
+    expected = enhance.run(EnhanceRequest(image=picture, axes="YX", filter_id="gamma")).image
     if ending == "png":
         np.testing.assert_array_equal(read(target).image, np.rint(expected.astype(np.float64) * 255))
     else:
@@ -123,8 +124,8 @@ def test_every_option_reaches_the_request(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "run", run)
     words = (
         "enhance a.tif b.tif --model dog --strength 2.5 --axes ZYX --channels 0,2 --dark --statistics stack "
-        "--device cpu --precision float32 --tile 128 --dtype uint16 --labels l.tif --points p.csv --threshold 0.4 --no-split "
-        "--min-size 7 --radius 3 9 --overwrite --quiet"
+        "--device cpu --precision float32 --tile 128 --dtype uint16 --labels l.tif --points p.csv "
+        "--threshold 0.4 --no-split --min-size 7 --radius 3 9 --overwrite --quiet"
     )
     assert call(*words.split()).exit_code == 0
     (request,) = seen
@@ -153,8 +154,8 @@ def test_without_options_the_defaults_are_those_of_the_request(monkeypatch: pyte
     assert seen[0].settings == EnhanceRequest(image=None, axes="")
 
 
-def test_a_folder_with_a_broken_file(folder: Path, cells: NDArray[np.uint16]) -> None:
-    write(folder / "good.tif", cells, "YX", dtype="keep")
+def test_a_folder_with_a_broken_file(folder: Path, picture: NDArray[np.uint16]) -> None:
+    write(folder / "good.tif", picture, "YX", dtype="keep")
     (folder / "broken.tif").write_bytes(b"II*\0")
     out, report = folder / "out", folder / "report.json"
     result = call("enhance", folder, out, "--model", "gamma", "--report", report)
@@ -168,22 +169,22 @@ def test_a_folder_with_a_broken_file(folder: Path, cells: NDArray[np.uint16]) ->
     ]
 
 
-def test_names_that_the_shell_has_listed(folder: Path, cells: NDArray[np.uint16]) -> None:
+def test_names_that_the_shell_has_listed(folder: Path, picture: NDArray[np.uint16]) -> None:
     for name in ("a.tif", "b.tif"):
-        write(folder / name, cells, "YX", dtype="keep")
+        write(folder / name, picture, "YX", dtype="keep")
     result = call("enhance", folder / "a.tif", folder / "b.tif", folder / "out", "--model", "gamma")
     assert result.exit_code == 0
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.ome.tif", "b.ome.tif"]
 
 
-def test_existing_results_need_a_word(tmp_path: Path, cells: NDArray[np.uint16]) -> None:
-    source = write(tmp_path / "a.tif", cells, "YX", dtype="keep")
+def test_existing_results_need_a_word(tmp_path: Path, picture: NDArray[np.uint16]) -> None:
+    source = write(tmp_path / "a.tif", picture, "YX", dtype="keep")
     (tmp_path / "b.tif").write_text("precious")
     words = ("enhance", source, tmp_path / "b.tif", "--model", "gamma")
     assert "exists already" in refused(call(*words), 1)
     assert (tmp_path / "b.tif").read_text() == "precious"
     assert call(*words, "--overwrite").exit_code == 0
-    assert read(tmp_path / "b.tif").image.shape == cells.shape
+    assert read(tmp_path / "b.tif").image.shape == picture.shape
 
 
 def test_quiet_says_nothing_but_errors(tmp_path: Path) -> None:
@@ -213,9 +214,9 @@ def test_rgb_png_to_grey(tmp_path: Path) -> None:
         (["--strength", "nan"], "nan"),
     ],
 )
-def test_wrong_usage_is_one_line(tmp_path: Path, cells: NDArray[np.uint16], words: list[str], expected: str) -> None:
-    source = write(tmp_path / "a.tif", cells, "YX", dtype="keep")
-    assert expected in refused(call("enhance", source, tmp_path / "b.tif", *words), 2)
+def test_wrong_usage_is_one_line(tmp_path: Path, picture: NDArray[np.uint16], words: list[str], expected: str) -> None:
+    source = write(tmp_path / "a.tif", picture, "YX", dtype="keep")
+    assert expected in refused(call("enhance", source, tmp_path / "b.tif", "--model", "gamma", *words), 2)
     assert not (tmp_path / "b.tif").exists()
 
 
@@ -227,7 +228,7 @@ def test_wrong_words_end_with_2(words: list[str]) -> None:
     assert call(*words).exit_code == 2
 
 
-def test_ctrl_c_stops_cleanly(tmp_path: Path, cells: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_cleanly(tmp_path: Path, picture: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch) -> None:
     original = enhance.apply
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
@@ -236,7 +237,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, cells: NDArray[np.uint16], monkeyp
 
     monkeypatch.setattr(enhance, "apply", interrupted)
     before = signal.getsignal(signal.SIGINT)
-    source = write(tmp_path / "a.tif", cells, "YX", dtype="keep")
+    source = write(tmp_path / "a.tif", picture, "YX", dtype="keep")
     assert "stopped" in refused(call("enhance", source, tmp_path / "b.tif", "--model", "gamma"), cli.STOPPED)
     assert not (tmp_path / "b.tif").exists()
     assert signal.getsignal(signal.SIGINT) is before
@@ -321,21 +322,26 @@ def test_train_reaches_the_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def run(request: train.TrainRequest, **callbacks: Any) -> train.TrainResult:
         seen.append(request)
         return train.TrainResult(
-            weights=tmp_path / "w", card=tmp_path / "c", history=tmp_path / "h", stopped="finished", best_step=3,
+            weights=tmp_path / "w", card=tmp_path / "c", history=tmp_path / "h", stopped="finished", model_id="mine",
+            best_step=3,
             best_total=0.5,
         )  # fmt: skip
 
     monkeypatch.setattr(train, "run", run)
-    words = "train nunet data.json --out models --perception random --steps 7 --strength 6 --resume --id mine"
+    words = (
+        "train nunet data.json --out models --perception random --steps 7 --strength 6 --resume --id mine --no-install "
+        "--set n_dry_run=3 --set diameters_px=[8,20]"
+    )
     result = call(*words.split())
     assert result.exit_code == 0, result.output
     assert seen == [
         train.TrainRequest(
             data=Path("data.json"), out=Path("models"), perception="random", n_steps=7, strength=6.0, resume=True,
-            model_id="mine",
+            model_id="mine", install=False, recipe_options={"n_dry_run": 3, "diameters_px": (8, 20)},
         )
     ]  # fmt: skip
     assert "best at step 3" in result.stdout
+    assert "--set is" in refused(call(*words.split(), "--set", "oops"), 2)
 
 
 def test_version() -> None:

@@ -23,13 +23,13 @@ def commands() -> list[str]:
 
 
 def test_every_command_of_the_page_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: NDArray[np.uint16], nunet_id: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: NDArray[np.uint16], nunet_id: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write("cells.tif", cells, "YX", dtype="keep")
+    write("cells.tif", picture, "YX", dtype="keep")
     Path("plate1").mkdir()
-    write("plate1/a.tif", cells, "YX", dtype="keep")
-    write("plate1/b.png", cells.T, "YX", dtype="keep")
+    write("plate1/a.tif", picture, "YX", dtype="keep")
+    write("plate1/b.png", picture.T, "YX", dtype="keep")
     lines = commands()
     assert len(lines) >= 9
     for line in lines:

@@ -17,7 +17,7 @@ from napari_cellenhance.workflows.doctor import DoctorReport, Finding, examine_r
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELLENHANCE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CELLENHANCE_MODELS", str(tmp_path / "own"))
 
