@@ -278,7 +278,7 @@ def _as_array(image: Any) -> Any:
     if hasattr(image, "chunks") and hasattr(image, "__getitem__"):
         import dask.array
 
-        return dask.array.from_array(image, chunks=image.chunks or "auto")
+        return dask.array.from_array(image, chunks=image.chunks or "auto")  # type: ignore[no-untyped-call]
     try:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -253,7 +252,7 @@ def otsu_iou(image: ArrayLike, mask: ArrayLike) -> float:
     pixels = np.asarray(image, np.float64)
     if not np.isfinite(pixels).all():
         raise ImageError("the image contains NaN or infinite values; fill them first")
-    return iou(pixels > threshold_otsu(pixels), mask)
+    return iou(pixels > threshold_otsu(pixels), mask)  # type: ignore[no-untyped-call]
 
 
 # --- points -----------------------------------------------------------------------------
@@ -414,8 +413,7 @@ def ssim(image: ArrayLike, truth: ArrayLike, data_range: float) -> float:
     x, y = _pair(image, truth)
     if min(x.shape) < 7:
         raise ImageError(f"an image of shape {x.shape} is smaller than the 7×7 window of SSIM")
-    value: Any = structural_similarity(x, y, data_range=data_range, win_size=7)
-    return float(value)
+    return float(structural_similarity(x, y, data_range=data_range, win_size=7))  # type: ignore[no-untyped-call]
 
 
 def _pair(image: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,246 @@
+"""Objects from an enhanced image: a threshold and labels, or blobs as points."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ImageError, ParameterError
+
+__all__ = ["Method", "detect_blobs", "segment", "threshold"]
+
+Method = Literal["otsu", "li", "manual"]
+
+_SPLIT_DEPTH = 0.15
+"""A neck must be this share narrower than the object for the object to be cut there."""
+_SCALE_STEP = 1.15
+_MAX_OVERLAP = 0.5
+
+
+def threshold(image: NDArray[Any], method: Method, value: float = 0.5) -> float:
+    """Find the grey value above which a pixel belongs to an object.
+
+    Parameters
+    ----------
+    image : ndarray of any shape
+        Non-finite pixels are passed over.
+    method : "otsu", "li" or "manual"
+        Otsu 1979 (largest variance between the classes), Li & Tam 1998 (least cross entropy;
+        gentler to dim objects), or ``value``.
+    value : float
+        Used by ``manual`` only.
+
+    Returns
+    -------
+    float
+        The largest value for an image of one value: nothing lies above it.
+
+    Raises
+    ------
+    ParameterError
+        Unknown method, or a manual value that is no number.
+    """
+    if method == "manual":
+        if not np.isfinite(value):
+            raise ParameterError(f"threshold is {value}; expected a finite number")
+        return float(value)
+    if method not in ("otsu", "li"):
+        raise ParameterError(f"threshold method is {method!r}; expected otsu, li or manual")
+    from skimage.filters import threshold_li, threshold_otsu
+
+    pixels = np.asarray(image, np.float64)
+    pixels = pixels[np.isfinite(pixels)]
+    if pixels.size == 0 or pixels.min() == pixels.max():
+        return float(pixels.max(initial=0.0))
+    find = threshold_otsu if method == "otsu" else threshold_li
+    return float(find(pixels))
+
+
+def segment(
+    image: NDArray[Any],
+    method: Method = "otsu",
+    threshold_value: float = 0.5,
+    split_touching: bool = True,
+    min_size_px: int = 30,
+) -> NDArray[np.uint32]:
+    """Label the objects of an enhanced plane.
+
+    Parameters
+    ----------
+    image : ndarray of shape (Y, X) or (Z, Y, X)
+        Objects bright; non-finite pixels are ground.
+    method : "otsu", "li" or "manual"
+    threshold_value : float
+        Used by ``manual`` only.
+    split_touching : bool
+        Cut touching objects at their necks, by a watershed of the distance to the ground.
+    min_size_px : int
+        Smaller objects are dropped; pixels (voxels).
+
+    Returns
+    -------
+    ndarray of uint32, same shape
+        0 is ground; objects are 1, 2, 3, … in reading order of their first pixel.
+
+    Raises
+    ------
+    ParameterError
+        Settings out of their range.
+    """
+    if min_size_px < 0:
+        raise ParameterError(f"minimum size is {min_size_px} px; expected 0 or more")
+    from scipy.ndimage import generate_binary_structure, label
+
+    pixels = np.asarray(image)
+    if pixels.size == 0:
+        return np.zeros(pixels.shape, np.uint32)
+    with np.errstate(invalid="ignore"):
+        mask = np.isfinite(pixels) & (pixels > threshold(pixels, method, threshold_value))
+    touching = generate_binary_structure(mask.ndim, mask.ndim)
+    labels, _ = label(mask, structure=touching)
+    if split_touching and mask.any():
+        labels = _watershed(mask, labels)
+    return _numbered(labels, min_size_px)
+
+
+def _watershed(mask: NDArray[np.bool_], labels: NDArray[Any]) -> NDArray[Any]:
+    """Cut each object between the maxima of its distance map that stand out by a share of its width."""
+    from scipy.ndimage import distance_transform_edt, generate_binary_structure, label, maximum
+    from skimage.morphology import reconstruction
+    from skimage.segmentation import watershed
+
+    # A border of ground: objects cut off by the edge of the image are as wide as they look.
+    distance = distance_transform_edt(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim].astype(np.float32)
+    n = int(labels.max())
+    half_width = np.zeros(n + 1, np.float32)
+    half_width[1:] = maximum(distance, labels, np.arange(1, n + 1))
+    depth = np.maximum(_SPLIT_DEPTH * half_width, 0.5)[labels]
+    depth[~mask] = 0
+    # h-maxima: what is left of the peaks after filling up all that is shallower than `depth`.
+    filled = reconstruction(np.maximum(distance - depth, 0), distance, method="dilation")  # type: ignore[no-untyped-call]
+    peaks = mask & (distance - filled > 0.999 * depth)
+    seeds, _ = label(peaks, structure=generate_binary_structure(mask.ndim, mask.ndim))
+    result: NDArray[Any] = watershed(-distance, seeds, mask=mask)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _numbered(labels: NDArray[Any], min_size_px: int) -> NDArray[np.uint32]:
+    """Drop small objects and number the rest 1, 2, 3, … in reading order."""
+    ids, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    is_kept = (ids > 0) & (sizes >= min_size_px)
+    kept = ids[is_kept][np.argsort(first[is_kept])]
+    new_id = np.zeros(int(ids.max()) + 1, np.uint32)
+    new_id[kept] = np.arange(1, len(kept) + 1, dtype=np.uint32)
+    numbered: NDArray[np.uint32] = new_id[labels]
+    return numbered
+
+
+def detect_blobs(
+    plane: NDArray[Any], min_radius_px: float, max_radius_px: float, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find bright blobs and their sizes by the Laplacian-of-Gaussian scale space.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (Y, X)
+        Enhanced, about [0, 1].
+    min_radius_px, max_radius_px : float
+        Radii to look for, in pixels.
+    threshold : float
+        Least response −σ²∇²G; a disc of height 1 answers with 2/e ≈ 0.74.
+
+    Returns
+    -------
+    points : ndarray of shape (N, 2)
+        Row and column, in pixels; strongest first.
+    radii : ndarray of shape (N,)
+        √2·σ of the strongest response, in pixels.
+
+    Raises
+    ------
+    ImageError
+        Not a plane.
+    ParameterError
+        Radii that are not 0 < smallest ≤ largest, or a threshold that is no number.
+
+    Notes
+    -----
+    Lindeberg 1998. Maxima over space and scale; of two blobs that overlap by more than half of
+    the smaller one, the weaker is dropped.
+    """
+    if not (np.isfinite(max_radius_px) and 0 < min_radius_px <= max_radius_px):
+        raise ParameterError(f"blob radii are {min_radius_px}…{max_radius_px} px; expected 0 < smallest ≤ largest")
+    if not np.isfinite(threshold):
+        raise ParameterError(f"blob threshold is {threshold}; expected a finite number")
+    pixels = np.asarray(plane, np.float32)
+    if pixels.ndim != 2:
+        raise ImageError(f"blobs are sought plane by plane; got an image of shape {pixels.shape}")
+    if pixels.size == 0:
+        return np.zeros((0, 2)), np.zeros(0)
+    found = _scale_space_maxima(np.nan_to_num(pixels), _sigmas(min_radius_px, max_radius_px), threshold)
+    found = found[np.argsort(-found[:, 3], kind="stable")]
+    kept = found[_without_overlap(found[:, :2], found[:, 2])]
+    return kept[:, :2], kept[:, 2]
+
+
+def _sigmas(min_radius_px: float, max_radius_px: float) -> NDArray[np.float64]:
+    n = 1 + int(np.ceil(np.log(max_radius_px / min_radius_px) / np.log(_SCALE_STEP) - 1e-9))
+    sigmas: NDArray[np.float64] = np.geomspace(min_radius_px, max_radius_px, n) / np.sqrt(2.0)
+    return sigmas
+
+
+def _scale_space_maxima(pixels: NDArray[np.float32], sigmas: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Rows (y, x, radius, response) of the maxima among 26 neighbours; three scales in memory."""
+    from scipy.ndimage import gaussian_laplace, maximum_filter
+
+    nothing = np.full(pixels.shape, -np.inf, np.float32)
+    rows = [np.zeros((0, 4))]
+    here, here_max, before_max = nothing, nothing, nothing
+    for previous, sigma in pairwise([np.nan, *sigmas, np.nan]):
+        if np.isnan(sigma):
+            after = after_max = nothing
+        else:
+            after = np.float32(-(sigma**2)) * gaussian_laplace(pixels, sigma, mode="nearest")
+            after_max = maximum_filter(after, size=3, mode="nearest")
+        if not np.isnan(previous):
+            is_peak = (here == here_max) & (here >= before_max) & (here >= after_max)
+            # At a response of nothing but rounding every pixel would be a blob.
+            is_peak &= here >= max(least, 1e-6)
+            y, x = np.nonzero(is_peak)
+            radius = np.full(len(y), previous * np.sqrt(2.0))
+            rows.append(np.column_stack([y, x, radius, here[is_peak]]).astype(np.float64))
+        before_max, here, here_max = here_max, after, after_max
+    return np.concatenate(rows)
+
+
+def _without_overlap(points: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which blobs stay; the order of the points is their priority."""
+    from scipy.spatial import KDTree
+
+    is_kept = np.ones(len(points), bool)
+    if len(points) < 2:
+        return is_kept
+    neighbours = KDTree(points).query_ball_point(points, 2 * radii.max())
+    for i, near in enumerate(neighbours):
+        if not is_kept[i]:
+            continue
+        later = np.array([j for j in near if j > i and is_kept[j]], np.int64)
+        distance = np.linalg.norm(points[later] - points[i], axis=1)
+        is_kept[later[_overlap(distance, radii[i], radii[later]) > _MAX_OVERLAP]] = False
+    return is_kept
+
+
+def _overlap(distance: NDArray[np.float64], first: float, second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area common to two discs, as a share of the smaller one."""
+    small, large = np.minimum(first, second), np.maximum(first, second)
+    d = np.clip(distance, large - small + 1e-12, large + small)
+    at_small = np.arccos(np.clip((d**2 + small**2 - large**2) / (2 * d * small), -1, 1))
+    at_large = np.arccos(np.clip((d**2 + large**2 - small**2) / (2 * d * large), -1, 1))
+    product = (small + large - d) * (d + small - large) * (d - small + large) * (d + small + large)
+    kite = 0.5 * np.sqrt(np.clip(product, 0, None))
+    area = small**2 * at_small + large**2 * at_large - kite
+    inside = distance <= large - small
+    return np.where(inside, 1.0, area / (np.pi * small**2))
