@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows import enhance
 from napari_cellenhance.workflows.catalog import open_enhancer
-from napari_cellenhance.workflows.evaluate import EvaluateRequest, TestImage, read_test_images
+from napari_cellenhance.workflows.evaluate import EvaluateRequest, HeldOutImage, read_test_images
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,12 +38,12 @@ def _tile(image: NDArray[np.float32], window: Region) -> NDArray[np.float32]:
     return out
 
 
-def _chosen(images: list[TestImage], n_images: int) -> list[TestImage]:
-    by_kind: dict[tuple[str, str], list[TestImage]] = {}
+def _chosen(images: list[HeldOutImage], n_images: int) -> list[HeldOutImage]:
+    by_kind: dict[tuple[str, str], list[HeldOutImage]] = {}
     for image in images:
         by_kind.setdefault((image.source, image.quality), []).append(image)
     shares = {"dsb2018 fluorescence": 0.5, "dsb2018 histology": 0.3, "dsb2018 bright field": 0.2}
-    chosen: list[TestImage] = []
+    chosen: list[HeldOutImage] = []
     for (source, _), group in by_kind.items():
         count = min(len(group), max(1, round(n_images * shares.get(source, 0.3) / 2)))
         chosen += [group[i] for i in np.unique(np.linspace(0, len(group) - 1, count).astype(int))]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
-__all__ = ["EvaluateRequest", "Row", "read_test_images", "run", "to_markdown"]
+__all__ = ["EvaluateRequest", "HeldOutImage", "Row", "read_test_images", "run", "to_markdown", "to_rows"]
 
 Plane = NDArray[np.float32]
 
@@ -69,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class TestImage:
+class HeldOutImage:
     """One held-out image: float32 in [0, 1], bright objects; instance labels; object diameter in px."""
 
     source: str
@@ -79,7 +79,7 @@ class TestImage:
     diameter_px: float
 
 
-def read_test_images(request: EvaluateRequest) -> list[TestImage]:
+def read_test_images(request: EvaluateRequest) -> list[HeldOutImage]:
     """Held-out images as they are, and degraded versions of the same."""
     from napari_cellenhance.core.augment import degrade
     from napari_cellenhance.io.datasets import read_sources
@@ -93,10 +93,10 @@ def read_test_images(request: EvaluateRequest) -> list[TestImage]:
             if labels is None or not labels.any():
                 continue
             entry = (labels, source.diameters_px[i])
-            images.append(TestImage(source.name, "as acquired", source.images[i], *entry))
+            images.append(HeldOutImage(source.name, "as acquired", source.images[i], *entry))
             if request.is_degraded:
                 poor = degrade(source.images[i], np.random.default_rng([request.seed, number, int(i)]))
-                images.append(TestImage(source.name, "degraded", poor, *entry))
+                images.append(HeldOutImage(source.name, "degraded", poor, *entry))
     if not images:
         raise ImageError(f"{request.data} holds no image with labels; scores need masks")
     return images
@@ -144,7 +144,7 @@ def _unit(plane: Plane) -> Plane:
     return np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
 
 
-def _score(filter_id: str, strength: float, images: Sequence[TestImage], outputs: Sequence[Plane]) -> Row:
+def _score(filter_id: str, strength: float, images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> Row:
     from napari_cellenhance.core import metrics
 
     masks = [t.labels > 0 for t in images]
@@ -163,7 +163,7 @@ def _score(filter_id: str, strength: float, images: Sequence[TestImage], outputs
     )
 
 
-def _best_blob_f1(images: Sequence[TestImage], outputs: Sequence[Plane]) -> float:
+def _best_blob_f1(images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> float:
     """Mean F1 at the detector threshold that is best for this set: the same freedom for every filter."""
     from napari_cellenhance.core import metrics
 

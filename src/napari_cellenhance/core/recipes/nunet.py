@@ -24,6 +24,9 @@ from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.perception import Perception
 from napari_cellenhance.core.sources import ImageSource, sample_crop, sample_labelled_crop
 
+END_SHARE = 0.15
+"""Strengths are drawn from a range this much wider and clipped: the end knots, with one neighbour only, are drawn more often."""
+
 __all__ = ["NUNetRecipe", "NUNetTraining", "balance", "covered_fraction"]
 
 
@@ -40,7 +43,8 @@ class NUNetTraining:
     diameters_px : (float, float)
         Object diameters after resizing: log-uniform.
     content_taps : tuple of int
-        Taps of the content loss; the published one is (1,), relu3_4.
+        Taps of the content loss; the published one is (1,), relu3_4. Taps before the last one hold fine detail and
+        grey levels; they fade out towards the largest strength.
     is_relative : bool
         Relative per-tap losses, see ``core.losses.nunet``. The published, absolute ones end in an
         adversarial optimum with a narrow perceptual network.
@@ -137,8 +141,9 @@ class NUNetRecipe:
         low, high = self.settings.strengths
         middle = 0.5 * (low + high)
         n = self.settings.batch_size
-        halves = [rng.uniform(low, middle, n), rng.uniform(middle, high, n)] if high > low else [np.full(n, low)]
-        strengths = [torch.from_numpy(h.astype(np.float32)) for h in halves]
+        beyond = END_SHARE * (high - low)
+        halves = [rng.uniform(low - beyond, middle, n), rng.uniform(middle, high + beyond, n)] if high > low else [np.full(n, low)]
+        strengths = [torch.from_numpy(h.clip(low, high).astype(np.float32)) for h in halves]
         start = self.settings.n_anchored
         everywhere = 1.0 if step < start else max(0.0, 2.0 - step / start) if start else 0.0
         return self._losses(batch, strengths, everywhere)
@@ -195,9 +200,7 @@ class NUNetRecipe:
             features = self.perception(outputs)
         w = torch.cat(strengths)
         repeat = len(strengths)
-        content = torch.stack(
-            [content_loss(reference[t].repeat(repeat, 1, 1, 1), features[t], relative=s.is_relative) for t in s.content_taps]
-        ).mean(dim=0)
+        content = self._content(reference, features, w, repeat)
         style = morphological_loss(
             features, self.bank, groups=batch.groups.repeat(repeat), relative=s.is_relative
         )
@@ -207,6 +210,18 @@ class NUNetRecipe:
         weighted = (content + w * self.balance_factor * style) / (1.0 + w)
         total = (weighted + s.anchor * fade * pixel).mean()
         return {"total": total, "content": content.mean(), "style": style.mean(), "pixel": pixel.mean()}
+
+    def _content(self, reference: list[Tensor], features: list[Tensor], w: Tensor, repeat: int) -> Tensor:
+        """Mean over the content taps; those before the last one fade out towards the largest strength."""
+        s = self.settings
+        low, high = s.strengths
+        fine = ((high - w) / (high - low)).clamp(0.0, 1.0) if high > low else torch.ones_like(w)
+        total, weight = torch.zeros_like(w), torch.zeros_like(w)
+        for tap in s.content_taps:
+            share = torch.ones_like(w) if tap == s.content_taps[-1] else fine
+            distance = content_loss(reference[tap].repeat(repeat, 1, 1, 1), features[tap], relative=s.is_relative)
+            total, weight = total + share * distance, weight + share
+        return total / weight
 
     def _fix_validation(
         self, sources: Sequence[ImageSource], seed: int
