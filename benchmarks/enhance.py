@@ -163,7 +163,7 @@ def _as_published(module: NUNet) -> NUNet:
     """The published layers with the weights that a conditioned network has at one strength."""
     if not isinstance(module.head, StrengthHead):
         return module
-    plain = NUNet(output=module.output).eval()  # type: ignore[arg-type]
+    plain = NUNet(output=module.output).eval()
     state = {name: value for name, value in module.state_dict().items() if not name.startswith("head.")}
     with torch.no_grad():
         gamma, beta, weight, bias = module.head.at(STRENGTH)
@@ -232,7 +232,7 @@ class _catalog_answers:  # noqa: N801 - reads as a statement
         self._opened, self._original = opened, catalog.open_enhancer
 
     def __enter__(self) -> None:
-        catalog.open_enhancer = lambda *args, **kwargs: self._opened  # type: ignore[assignment]
+        catalog.open_enhancer = lambda *args, **kwargs: self._opened
 
     def __exit__(self, *error: object) -> None:
         catalog.open_enhancer = self._original

@@ -93,7 +93,7 @@ def test_weak_strengths_fade_to_the_clipped_plane() -> None:
     at_four = render(Doubling(), features, base, Rendering(4.0, identity_below=4.0))
     np.testing.assert_allclose(at_four, [[0.4, 0.8, 0.4]], rtol=1e-6)
     half = render(Doubling(), features, base, Rendering(2.0, identity_below=4.0))
-    np.testing.assert_allclose(half, (at_four + [[0.0, 0.25, 1.0]]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(half, np.add(at_four, [[0.0, 0.25, 1.0]]) / 2, rtol=1e-6)
     nearly_none = render(Doubling(), features, base, Rendering(1e-6, identity_below=4.0))
     np.testing.assert_allclose(nearly_none, [[0.0, 0.25, 1.0]], atol=1e-5)
 

@@ -171,7 +171,8 @@ def test_pooled_statistics_are_those_of_all_planes_together() -> None:
         maps = [net.enc[0].convolve(torch.from_numpy(plane)[None, None] * 255) for plane in planes]
         pixels = torch.cat([m.permute(1, 0, 2, 3).reshape(32, -1) for m in maps], dim=1).double()
     torch.testing.assert_close(pooled.statistics.means[0].double(), pixels.mean(1), rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(pooled.statistics.variances[0].double(), pixels.var(1, correction=0), rtol=1e-4, atol=1e-3)
+    variances = pooled.statistics.variances[0].double()
+    torch.testing.assert_close(variances, pixels.var(1, correction=0), rtol=1e-4, atol=1e-3)
 
 
 def test_equal_planes_pooled_have_the_statistics_of_one() -> None:
@@ -242,14 +243,14 @@ def test_values_outside_the_halo_do_not_matter() -> None:
     )
 
 
-class Stop(Exception):
+class Stopped(Exception):  # noqa: N818 - not an error
     """Raised by the checkpoint of a test."""
 
 
 @pytest.mark.parametrize("memory_limit_mb", [0, 2000])
 def test_checkpoint_stops_within_the_calibration(memory_limit_mb: int) -> None:
     filter_ = enhancer("published", memory_limit_mb=memory_limit_mb)
-    with pytest.raises(Stop):
+    with pytest.raises(Stopped):
         filter_.calibrate([cells((60, 60))], stop_after(5))
 
 
@@ -258,7 +259,7 @@ def stop_after(n: int) -> Callable[[], None]:
 
     def checkpoint() -> None:
         if next(left, None) is None:
-            raise Stop
+            raise Stopped
 
     return checkpoint
 

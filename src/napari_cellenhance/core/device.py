@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16"]
 
+_SHORTAGE = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
 _BF16_GAIN = 1.15
 """bf16 must beat fp32 by this factor in the probe: without native instructions it is 5–70× slower."""
 
@@ -147,7 +149,7 @@ class Bf16Verdict:
 
 @functools.cache
 def bf16_verdict() -> Bf16Verdict:
-    """Probe this CPU once: are bf16 convolutions native, and faster than fp32?"""
+    """Probe this CPU once, whether bf16 convolutions are native and faster than fp32."""
     if not _has_native_bf16():
         return Bf16Verdict(False, f"{platform.machine()} CPU without native bf16 arithmetic")
     full, half = _time_convolution(torch.float32), _time_convolution(torch.bfloat16)
@@ -156,7 +158,7 @@ def bf16_verdict() -> Bf16Verdict:
 
 
 def _has_native_bf16() -> bool:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     probes = (getattr(torch.cpu, "_is_avx512_bf16_supported", None), getattr(torch.cpu, "_is_amx_tile_supported", None))
     return any(bool(probe()) for probe in probes if probe is not None)
@@ -180,6 +182,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SHORTAGE)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.axes import check_axes, select_channels, to_canonical
+from napari_cellenhance.core.axes import select_channels, to_canonical
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, sanitize
 from napari_cellenhance.core.tiling import Region
@@ -44,7 +44,7 @@ class OpenedImage:
         """One plane of shape (Y, X), or a window of it, in memory, in its own dtype; masked pixels become NaN."""
         plane = self.pixels[(*index, *window)]
         if isinstance(plane, np.ma.MaskedArray):
-            return np.asarray(plane.astype(np.float64).filled(np.nan))
+            return np.asarray(np.ma.filled(plane.astype(np.float64), np.nan))
         return np.asarray(plane)
 
 
@@ -60,13 +60,12 @@ def open_image(request: EnhanceRequest) -> OpenedImage:
     ParameterError
         A region outside the planes.
     """
-    shape = tuple(request.image.shape)
-    if any(isinstance(n, float) and math.isnan(n) for n in shape):
+    lengths = getattr(request.image, "shape", ())
+    if any(isinstance(n, float) and math.isnan(n) for n in lengths):
         raise ImageError("the size of the image is not known before it is computed; call compute_chunk_sizes() first")
-    if 0 in shape:
-        raise ImageError(f"the image has shape {shape} and thus no pixels; choose another layer")
-    axes = check_axes(request.axes, shape)
-    chosen, axes_out = select_channels(to_canonical(request.image, axes), axes, request.channels)
+    if 0 in lengths:
+        raise ImageError(f"the image has shape {tuple(lengths)} and thus no pixels; choose another layer")
+    chosen, axes_out = select_channels(to_canonical(request.image, request.axes), request.axes, request.channels)
     if np.dtype(chosen.dtype).kind not in "buif":
         raise ImageError(f"pixels are of type {chosen.dtype}; expected integers or real numbers")
     opened = OpenedImage(chosen, axes_out)
@@ -80,7 +79,8 @@ def _check_region(region: Region | None, shape: Sequence[int]) -> None:
     height, width = shape[-2:]
     if not (0 <= region.y0 < region.y1 <= height and 0 <= region.x0 < region.x1 <= width):
         raise ParameterError(
-            f"region y {region.y0}…{region.y1}, x {region.x0}…{region.x1} does not lie in a plane of {height}×{width} px"
+            f"region y {region.y0}…{region.y1}, x {region.x0}…{region.x1} does not lie in a plane of "
+            f"{height}×{width} px"
         )
 
 

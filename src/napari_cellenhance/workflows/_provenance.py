@@ -59,8 +59,8 @@ def describe_run(
         **engine,
         "source": {
             "name": request.source_name,
-            "shape": [int(n) for n in request.image.shape],
-            "dtype": str(request.image.dtype),
+            "shape": [int(n) for n in np.shape(request.image)],
+            "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
             "sha256": hash_image(request.image),
             "pixel_size_um": dict(request.pixel_size_um),
         },

@@ -179,7 +179,7 @@ class _Run:
         bases = [_planes.prepare(raw, normalizer, self.request.objects_are_dark).base for raw in raws]
         del raws
         calibration = engine.attempt(lambda opened, _: opened.enhancer.calibrate(bases, self._checkpoint))
-        del bases
+        bases = []  # a stack's worth of memory, not needed any more
         for index in indices:
             self._checkpoint()
             plane = _planes.prepare(self.image.read(index), normalizer, self.request.objects_are_dark)

@@ -14,6 +14,7 @@ of the whole plane, given equal statistics.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -249,7 +250,8 @@ class FastNUNet:
             x = F.pad(x, pad, mode="reflect")
         # The output is centred before it is rounded to bf16: half the step, a quarter of the error.
         centre = _CLIP_CENTRE if self._output == "clip" else 0.0
-        blocks = F.conv2d(x, self._weight(_space_to_depth(weight), self.dtype), (bias - centre).repeat(16).to(self.dtype), stride=4)
+        kernel = self._weight(_space_to_depth(weight), self.dtype)
+        blocks = F.conv2d(x, kernel, (bias - centre).repeat(16).to(self.dtype), stride=4)
         linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + centre
         if self._output == "clip":
             return linear.clamp_(0.0, 255.0)
@@ -276,8 +278,6 @@ def _in_order(module: NUNet) -> list[ConvNorm]:
 
 def _copy_of(head: nn.Conv2d | StrengthHead) -> nn.Conv2d | StrengthHead:
     # Kept in float32 on the CPU: a few thousand numbers, mixed per strength.
-    import copy
-
     return copy.deepcopy(head).float().cpu().requires_grad_(False)
 
 

@@ -58,7 +58,7 @@ class Pooled:
 
     def add(self, x: Tensor) -> None:
         """Take in all pixels of a map of shape (1, C, H, W)."""
-        for chunk in x.split(_chunk_rows(x.shape[3]), dim=2):
+        for chunk in torch.split(x, _chunk_rows(x.shape[3]), dim=2):
             mean, var = _moments(chunk)
             self._merge(chunk.shape[2] * chunk.shape[3], mean.double().cpu(), var.double().cpu())
 
@@ -167,7 +167,9 @@ class _Bands:
     def _encode(self, plane: _Plane, index: int, want: Region) -> Tensor:
         shape = map_shape(plane.shape, index - 1)
         need = self._net.layers[index].need(want, shape)
-        x = plane.source(need) if index == 0 else self._normalise(index - 1, self._encode(plane, index - 1, need)).relu_()
+        if index == 0:
+            return self._net.convolve(0, plane.source(need), want, shape)
+        x = self._normalise(index - 1, self._encode(plane, index - 1, need)).relu_()
         return self._net.convolve(index, x, want, shape)
 
     def _to_trunk_input(self) -> None:
