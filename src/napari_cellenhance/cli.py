@@ -132,9 +132,9 @@ def enhance(
         str, typer.Option(help="Letters of TCZYX, S for colour, e.g. ZYX. [default: as in the file]")
     ] = _ENHANCE.axes,
     channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
-    dark: Annotated[bool, typer.Option("--dark/--bright", help="Objects are darker than the ground.")] = (
-        _ENHANCE.objects_are_dark
-    ),
+    dark: Annotated[
+        bool | None, typer.Option("--dark/--bright", help="Objects are darker than the ground. [default: bright]")
+    ] = None,
     statistics: Annotated[
         Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
     ] = _ENHANCE.statistics,
@@ -166,14 +166,15 @@ def enhance(
     from napari_cellenhance.workflows import files
 
     settings = EnhanceRequest(
-        image=None, axes=axes, filter_id=model, strength=strength, objects_are_dark=dark,
-        channels=_parse_channels(channels), statistics=statistics, device=device, precision=precision, tile_px=tile,
+        image=None, axes=axes, filter_id=model, strength=strength, channels=_parse_channels(channels),
+        objects_are_dark=_ENHANCE.objects_are_dark if dark is None else dark, statistics=statistics, device=device,
+        precision=precision, tile_px=tile,
         segment=_parse_segment(threshold, split, min_size) if labels is not None else None,
         blobs=BlobOptions(min_radius_px=radius[0], max_radius_px=radius[1]) if points is not None else None,
     )  # fmt: skip
     request = files.FilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, labels=labels, points=points,
-        overwrite=overwrite,
+        overwrite=overwrite, suggest_contrast=dark is None,
     )  # fmt: skip
     line = _ProgressLine(quiet)
 

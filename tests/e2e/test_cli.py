@@ -66,7 +66,7 @@ def test_three_doors_give_the_same_pixels(
     from_terminal = read(target)
     request = EnhanceRequest(image=picture, axes="YX", filter_id=nunet_id, strength=6.5, device="cpu")
     from_workflow = enhance.run(request).image
-    from_python = napari_cellenhance.enhance(picture, filter_id=nunet_id, strength=6.5, device="cpu")
+    from_python = napari_cellenhance.enhance(picture, model=nunet_id, strength=6.5, device="cpu")
     np.testing.assert_array_equal(from_terminal.image, from_workflow)
     np.testing.assert_array_equal(from_python, from_workflow)
     assert from_workflow.std() > 0
@@ -152,6 +152,7 @@ def test_without_options_the_defaults_are_those_of_the_request(monkeypatch: pyte
     monkeypatch.setattr(files, "run", run)
     assert call("enhance", "a.tif", "b.tif").exit_code == 0
     assert seen[0].settings == EnhanceRequest(image=None, axes="")
+    assert seen[0].suggest_contrast
 
 
 def test_a_folder_with_a_broken_file(folder: Path, picture: NDArray[np.uint16]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError, WriteError
+from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError, WriteError
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.workflows import catalog, enhance, files
 from napari_cellenhance.workflows._targets import find_sources, plan_targets
@@ -63,7 +63,7 @@ def test_a_name_with_brackets_is_taken_literally(tmp_path: Path, image: NDArray[
 @pytest.mark.parametrize("name", ["nothing.tif", "no*.tif", "empty"])
 def test_nothing_to_do_is_said(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageError, match=r"check the spelling|no image matches|holds no image"):
+    with pytest.raises(ParameterError, match=r"check the spelling|no image matches|holds no image"):
         find_sources(tmp_path / name)
 
 
@@ -203,6 +203,19 @@ def test_labels_and_points_are_written(tmp_path: Path) -> None:
     found = np.array([[float(row["axis-0"]), float(row["axis-1"])] for row in rows])
     for centre in ((16, 16), (16, 48), (44, 30)):
         assert np.hypot(*(found - centre).T).min() < 2
+
+
+def test_dark_objects_are_noticed_where_nobody_said_so(tmp_path: Path) -> None:
+    y, x = np.mgrid[:64, :64]
+    holes = 200 - 150 * sum((np.hypot(y - cy, x - cx) < 6) for cy, cx in ((16, 16), (16, 48), (44, 30)))
+    source = write(tmp_path / "a.tif", np.asarray(holes, np.uint8), "YX", dtype="keep")
+    dark = EnhanceRequest(image=None, axes="", filter_id="gamma", objects_are_dark=True)
+    warned = []
+    for name, settings, is_asked in (("b", GAMMA, True), ("c", GAMMA, False), ("d", dark, True)):
+        job = request(source, tmp_path / f"{name}.tif", settings=settings, suggest_contrast=is_asked)
+        (outcome,) = files.run(job).outcomes
+        warned.append([warning for warning in outcome.warnings if "darker than the ground" in warning])
+    assert [len(warnings) for warnings in warned] == [1, 0, 0]
 
 
 # --- what goes wrong ------------------------------------------------------------------------

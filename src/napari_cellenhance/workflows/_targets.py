@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.errors import ParameterError
 
 __all__ = ["SUFFIXES", "Targets", "find_sources", "plan_targets"]
 
@@ -40,22 +40,22 @@ def find_sources(source: str | os.PathLike[str]) -> tuple[Path, ...]:
 
     Raises
     ------
-    ImageError
+    ParameterError
         There is no such file or folder, or no image in it.
     """
     path = Path(source)
     if path.is_dir():
         found = [p for p in path.iterdir() if _is_image(p)]
         if not found:
-            raise ImageError(f"the folder {path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
+            raise ParameterError(f"the folder {path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
         return tuple(sorted(found))
     if path.exists():
         return (path,)
     if not glob.has_magic(os.fspath(path)):
-        raise ImageError(f"there is no file or folder {path}; check the spelling and the current folder")
+        raise ParameterError(f"there is no file or folder {path}; check the spelling and the current folder")
     found = [p for p in map(Path, glob.glob(os.fspath(path), recursive=True)) if _is_image(p)]
     if not found:
-        raise ImageError(f"no image matches the pattern {path}; expected files ending in {', '.join(SUFFIXES)}")
+        raise ParameterError(f"no image matches the pattern {path}; expected files ending in {', '.join(SUFFIXES)}")
     return tuple(sorted(found))
 
 

@@ -48,6 +48,8 @@ class FilesRequest:
         as ``target``.
     overwrite : bool
         Replace results that are there already. The originals are never replaced.
+    suggest_contrast : bool
+        Look whether the objects of each image are dark after all, and add a note where ``settings`` seem wrong.
     """
 
     source: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...]
@@ -57,6 +59,7 @@ class FilesRequest:
     labels: str | os.PathLike[str] | None = None
     points: str | os.PathLike[str] | None = None
     overwrite: bool = False
+    suggest_contrast: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in (None, "float32", "uint8", "uint16"):
@@ -129,10 +132,8 @@ def run(
 
     Raises
     ------
-    ImageError
-        No such file or folder, or no image in it.
     ParameterError
-        Results that would replace originals or each other.
+        No such file or folder, or no image in it; results that would replace originals or each other.
     WriteError
         The folder of the results is missing or cannot be made.
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
@@ -232,7 +233,18 @@ def _enhance_file(
     if not result.is_complete:
         return None
     _write(request, targets, file, result)
-    return file.notes + result.warnings
+    return file.notes + result.warnings + (_contrast_note(job) if request.suggest_contrast else ())
+
+
+def _contrast_note(job: EnhanceRequest) -> tuple[str, ...]:
+    """One sentence if the middle plane looks as if the objects had the other contrast; else none."""
+    from napari_cellenhance.core.normalize import suggest_dark_objects
+    from napari_cellenhance.workflows import _planes
+
+    image = _planes.open_image(job)
+    n_t, _, n_z = image.shape[:3]
+    is_dark, reason = suggest_dark_objects(image.read((n_t // 2, 0, n_z // 2)))
+    return (f"{reason} If they are, enhance them as dark objects (in the terminal: --dark).",) if reason and is_dark and not job.objects_are_dark else ()
 
 
 def _refuse_hopeless(targets: Targets, overwrite: bool) -> None:
