@@ -105,7 +105,7 @@ def test_nested_lists_are_an_image() -> None:
 
 
 def test_what_the_workflow_remarks_becomes_a_warning() -> None:
-    with pytest.warns(UserWarning, match="flat"):
+    with pytest.warns(UserWarning, match="one single grey value"):
         image = enhance(np.full((16, 16), 7, np.uint8), model=FILTER)
     assert np.isfinite(image).all()
 
