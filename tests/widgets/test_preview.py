@@ -77,7 +77,7 @@ def test_slice_pan_and_zoom_update(live: Any, viewer: ViewerModel, session: Any,
     viewer.dims.set_current_step(0, 4)
     qtbot.waitUntil(lambda: session.requests[-1].position == {"Z": 4}, timeout=5000)
     viewer.layers["cells"].corner_pixels = np.array([[0, 50, 60], [0, 99, 159]])
-    viewer.camera.zoom = 3
+    viewer.scene.camera.zoom = 3
     qtbot.waitUntil(lambda: preview_layer(viewer).data.shape == (1, 50, 100), timeout=5000)
     np.testing.assert_allclose(
         preview_layer(viewer).data_to_world((0, 0, 0)), viewer.layers["cells"].data_to_world((4, 50, 60))
@@ -88,7 +88,7 @@ def test_nothing_new_is_not_computed_again(live: Any, viewer: ViewerModel, sessi
     settle(qtbot, session)
     n = len(session.requests)
     for _ in range(5):
-        viewer.camera.events.zoom()
+        viewer.scene.camera.events.zoom()
         qtbot.wait(80)
     assert len(session.requests) == n
 
@@ -148,7 +148,7 @@ def test_three_d_pauses_with_a_hint_and_comes_back(live: Any, viewer: ViewerMode
 
 def test_off_screen_pauses(live: Any, viewer: ViewerModel, qtbot: Any) -> None:
     viewer.layers["cells"].corner_pixels = np.array([[0, 199, 299], [0, 199, 299]])
-    viewer.camera.center = (0, 900, 900)
+    viewer.scene.camera.center = (0, 900, 900)
     qtbot.waitUntil(lambda: "off the screen" in live.badge.hint.text(), timeout=5000)
 
 

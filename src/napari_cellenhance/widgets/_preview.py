@@ -274,7 +274,7 @@ class LivePreview(QObject):
         )
 
     def _viewer_events(self) -> tuple[Any, ...]:
-        camera, dims = self._viewer.camera.events, self._viewer.dims.events
+        camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
         return (camera.zoom, camera.center, camera.angles, dims.current_step, dims.ndisplay, dims.order)
 
 

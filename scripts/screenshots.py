@@ -1,0 +1,148 @@
+"""Make the pictures of the dock that the docs and the README show.
+
+Starts the real viewer, opens the bundled samples, drives the dock as a user would, and saves
+PNGs: before a run, the live preview, during a run, after it, after a cancel, and stained tissue.
+Needs a display; without one use
+
+    make screenshots
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from qtpy.QtWidgets import QApplication
+
+PLUGIN, DOCK = "napari-cellenhance", "Enhance cells"
+SIZE = (1360, 860)
+N_FRAMES = 24
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    """Let the window live until ``condition`` holds.
+
+    Raises
+    ------
+    TimeoutError
+        It did not come true in time.
+    """
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the window did not get there in time")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def let_live(seconds: float) -> None:
+    """Process events for a while."""
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end)
+
+
+class Camera:
+    """Takes pictures of the whole window."""
+
+    def __init__(self, viewer: Any, folder: Path) -> None:
+        self.viewer = viewer
+        self.folder = folder
+
+    def shoot(self, name: str) -> None:
+        """Save the window as ``name``.png."""
+        path = self.folder / f"{name}.png"
+        pixels = self.viewer.screenshot(canvas_only=False, flash=False)
+        Image.fromarray(np.asarray(pixels)[..., :3]).save(path, optimize=True)
+        print(f"{path}  {pixels.shape[1]}×{pixels.shape[0]}")
+
+
+def open_dock(viewer: Any, filter_id: str | None) -> Any:
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
+    if filter_id is not None:
+        panel.filters.choose(filter_id)
+    return panel
+
+
+def show_nuclei(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer, filter_id)
+    let_live(1.0)
+    camera.shoot("enhance-before")
+
+    viewer.scene.camera.zoom *= 1.6
+    panel.badge.switch.setChecked(True)
+    wait_for(lambda: panel.badge.badge.text().endswith(" ms"))
+    maximum = panel.strength.number.maximum()
+    for share in (0.3, 0.45, 0.6, 0.75, 0.8):
+        panel.strength.set_value(share * maximum)
+        let_live(0.3)
+    camera.shoot("enhance-live")
+    panel.badge.switch.setChecked(False)
+    viewer.reset_view()
+
+    panel.outputs.wants_labels.setChecked(True)
+    panel.run()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    let_live(1.0)
+    camera.shoot("enhance-after")
+
+
+def show_running(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    stack = np.repeat(pixels[np.newaxis], N_FRAMES, axis=0)
+    viewer.add_image(stack, **{**kwargs, "axis_labels": ("time", *kwargs["axis_labels"])})
+    panel = open_dock(viewer, filter_id)
+    panel.outputs.wants_labels.setChecked(False)
+    let_live(0.5)
+    panel.run()
+    wait_for(lambda: panel.foot.bar.value() >= N_FRAMES // 3 or panel.foot.run.isEnabled())
+    camera.shoot("enhance-running")
+    panel.foot.cancel.click()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    let_live(0.5)
+    camera.shoot("enhance-cancelled")
+
+
+def show_histology(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.layers.clear()
+    viewer.open_sample(PLUGIN, "histology")
+    panel = open_dock(viewer, filter_id)
+    wait_for(lambda: bool(panel.image.dark_note.text()))
+    panel.run()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    let_live(0.5)
+    camera.shoot("enhance-histology")
+
+
+def sample(key: str) -> Any:
+    from napari_cellenhance import _sample_data
+
+    return getattr(_sample_data, key)()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "docs" / "images", help="folder of the pictures"
+    )
+    parser.add_argument("--filter", default=None, help="id of the filter; default: the first of the list")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    import napari
+
+    viewer = napari.Viewer(title="napari", show=True)
+    viewer.window.resize(*SIZE)
+    camera = Camera(viewer, arguments.out)
+    for show in (show_nuclei, show_running, show_histology):
+        show(viewer, camera, arguments.filter)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Door to door: the real window, the real dock, real filters on the bundled images."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+
+from napari_cellenhance.widgets import _worker
+from napari_cellenhance.widgets._commands import DOCK_TITLE, enhance_selected, segment_selected
+from napari_cellenhance.widgets._settings import PLUGIN
+from napari_cellenhance.workflows.catalog import list_filters
+
+Open = Callable[[Any], Any]
+
+
+@pytest.fixture(autouse=True)
+def _no_run_left_over(qtbot: Any) -> Iterator[None]:
+    yield
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not any(t.name == "cellenhance-preview" for t in threading.enumerate()), timeout=20_000)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
+    return make_napari_viewer(show=True)
+
+
+def open_dock(viewer: Any) -> Any:
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK_TITLE)
+    return panel
+
+
+def run_to_the_end(panel: Any, qtbot: Any) -> None:
+    panel.run()
+    qtbot.waitUntil(lambda: panel._job is None, timeout=60_000)
+
+
+def first_network() -> str | None:
+    """Id of the first network of the manifest, if it ships with the package."""
+    from napari_cellenhance.zoo.manifest import list_models
+
+    return next((card.id for card in list_models() if card.bundled), None)
+
+
+class LongestBlock:
+    """Longest time between two ticks of the main thread's event loop."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        self._last = time.perf_counter()
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(2)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.worst_s = max(self.worst_s, now - self._last)
+        self._last = now
+
+    def stop(self) -> float:
+        self._timer.stop()
+        return self.worst_s
+
+
+def test_sample_dock_run_and_save(viewer: Any, qtbot: Any, tmp_path: Any) -> None:
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    assert panel.layers.layer() == source
+    panel.filters.choose("gaussian")
+    panel.outputs.wants_labels.setChecked(True)
+    panel.outputs.wants_points.setChecked(True)
+    run_to_the_end(panel, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["nuclei", "nuclei enhanced", "nuclei segmented", "nuclei blobs"]
+    enhanced = viewer.layers["nuclei enhanced"]
+    assert enhanced.data.dtype == np.float32
+    assert 0 <= enhanced.data.min() < enhanced.data.max() <= 1
+    assert int(viewer.layers["nuclei segmented"].data.max()) > 20
+    assert enhanced.metadata["cellenhance"]["filter"] == "gaussian"
+    (written,) = enhanced.save(str(tmp_path / "out.ome.tif"), plugin=PLUGIN)
+    from napari_cellenhance.io.images import read
+
+    file = read(written)
+    np.testing.assert_array_equal(file.image, enhanced.data)
+    assert file.axes == "YX"
+    assert (file.provenance or {})["filter"] == "gaussian"
+
+
+def test_strength_zero_returns_the_input_bit_for_bit(viewer: Any, qtbot: Any) -> None:
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    panel.strength.set_value(0)
+    run_to_the_end(panel, qtbot)
+    result = viewer.layers["nuclei enhanced"].data
+    assert result.dtype == source.data.dtype
+    np.testing.assert_array_equal(result, source.data)
+
+
+def test_preview_equals_the_run(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    network = first_network()
+    panel.filters.choose(network or "dog")
+    viewer.reset_view()
+    qtbot.wait(200)
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: panel.badge.badge.text().endswith(" ms"), timeout=60_000)
+    panel.strength.set_value(0.7 * panel.filters.info().strength.maximum)
+    strength = panel.strength.value
+    qtbot.waitUntil(lambda: panel.preview._shown.request.enhance.strength == strength, timeout=60_000)
+    shown = np.array(panel.preview.layer.data)
+    corner = np.round(panel.preview.layer.translate).astype(int)
+    run_to_the_end(panel, qtbot)
+    whole = viewer.layers["nuclei enhanced"].data
+    window = whole[corner[0] : corner[0] + shown.shape[0], corner[1] : corner[1] + shown.shape[1]]
+    assert np.abs(window - shown).max() <= 1 / 255
+
+
+def test_sliding_and_panning_never_hold_the_window(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    panel.filters.choose(first_network() or "gaussian")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    spent: list[float] = []
+    maximum = panel.filters.info().strength.maximum
+    for value in np.linspace(0.2, 1, 20):
+        start = time.perf_counter()
+        panel.strength.set_value(float(value) * maximum)
+        panel.preview._send()
+        spent.append(time.perf_counter() - start)
+        qtbot.wait(15)
+    viewer.scene.camera.zoom *= 1.5
+    qtbot.wait(300)
+    viewer.scene.camera.center = tuple(np.array(viewer.scene.camera.center) + 20)
+    qtbot.wait(300)
+    # One call may be hit by the scheduler of a busy machine; nine in ten may not.
+    assert float(np.quantile(spent, 0.9)) < 0.05
+    assert panel.badge.badge.text().startswith("LIVE")
+
+
+def test_zooming_in_shrinks_the_preview_to_the_view(viewer: Any, qtbot: Any) -> None:
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    panel.filters.choose("gaussian")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    viewer.scene.camera.zoom *= 4
+    qtbot.waitUntil(lambda: panel.preview.layer.data.size < source.data.size / 4, timeout=20_000)
+    low, high = source.corner_pixels
+    np.testing.assert_allclose(panel.preview.layer.translate, low, atol=1)
+    np.testing.assert_allclose(panel.preview.layer.data.shape, high - low + 1, atol=2)
+
+
+def test_three_d_and_off_screen_pause_with_a_hint(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "ht29")
+    panel = open_dock(viewer)
+    panel.filters.choose("gaussian")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: "3-D" in panel.badge.hint.text(), timeout=20_000)
+    viewer.dims.ndisplay = 2
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=20_000)
+    viewer.scene.camera.center = (0, 9000, 9000)
+    qtbot.waitUntil(lambda: "off the screen" in panel.badge.hint.text(), timeout=20_000)
+    viewer.reset_view()
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=20_000)
+
+
+def test_histology_is_found_dark_and_becomes_bright_objects(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "histology")
+    panel = open_dock(viewer)
+    qtbot.waitUntil(lambda: bool(panel.image.dark_note.text()), timeout=20_000)
+    assert panel.image.dark.isChecked()
+    panel.filters.choose("gaussian")
+    run_to_the_end(panel, qtbot)
+    layer = viewer.layers["histology enhanced"]
+    assert not layer.rgb
+    grey = np.asarray(viewer.layers["histology"].data).mean(axis=-1)
+    assert np.corrcoef(grey.ravel(), layer.data.ravel())[0, 1] < -0.5
+
+
+def test_channel_and_slice_choices_of_a_stack(viewer: Any, qtbot: Any) -> None:
+    (source,) = viewer.open_sample(PLUGIN, "ht29")
+    panel = open_dock(viewer)
+    assert panel.choices().axes == "CYX"
+    panel.filters.choose("gaussian")
+    viewer.dims.set_current_step(0, 2)
+    panel.scope.setCurrentIndex(panel.scope.findData("slice"))
+    run_to_the_end(panel, qtbot)
+    layer = viewer.layers["HT29 cells enhanced"]
+    assert layer.data.shape == (1, 384, 384)
+    assert layer.translate[0] == 2
+    assert layer.axis_labels == source.axis_labels
+
+
+def test_closing_the_dock_while_live_and_running(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK_TITLE)
+    panel.filters.choose("median")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    panel.run()
+    dock.destroyOnClose()
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    qtbot.wait(100)
+    assert [layer.name for layer in viewer.layers] == ["nuclei"]
+    viewer.layers["nuclei"].name = "fine"
+    again = open_dock(viewer)
+    assert again is not panel
+    assert again.layers.currentText() == "fine"
+
+
+def test_closing_the_viewer_while_live_and_running(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.random.default_rng(0).random((40, 256, 256)).astype(np.float32), axis_labels=("z", "y", "x"))
+    panel = open_dock(viewer)
+    panel.filters.choose("median")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    panel.run()
+    job = panel._job
+    qtbot.wait(100)
+    viewer.close()
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    assert job.is_cancelled()
+    qtbot.wait(200)
+
+
+def test_source_deleted_while_running(viewer: Any, qtbot: Any) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    panel.filters.choose("gaussian")
+    panel.run()
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: panel._job is None, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["nuclei enhanced"]
+    assert not [k for k in ("unexpected", "Error") if k in panel.foot.message.text()]
+
+
+def test_progress_shows_in_the_activity_dock(viewer: Any, qtbot: Any) -> None:
+    from napari.utils import progress
+
+    viewer.add_image(np.random.default_rng(0).random((30, 200, 200)).astype(np.float32), axis_labels=("z", "y", "x"))
+    panel = open_dock(viewer)
+    panel.filters.choose("median")
+    panel.run()
+    qtbot.waitUntil(lambda: any("Enhance" in str(bar.desc) for bar in progress._all_instances), timeout=20_000)
+    qtbot.waitUntil(lambda: panel.foot.bar.maximum() == 30 and panel.foot.bar.value() > 0, timeout=60_000)
+    panel.foot.cancel.click()
+    start = time.monotonic()
+    qtbot.waitUntil(lambda: panel._job is None, timeout=60_000)
+    assert time.monotonic() - start < 5
+    assert not any("Enhance" in str(bar.desc) for bar in progress._all_instances)
+    assert viewer.layers[-1].name.endswith("(partial)")
+
+
+@pytest.mark.parametrize(("command", "n_layers"), [(enhance_selected, 2), (segment_selected, 3)])
+def test_menu_commands(viewer: Any, qtbot: Any, command: Callable[[], None], n_layers: int) -> None:
+    viewer.open_sample(PLUGIN, "nuclei")
+    open_dock(viewer).filters.choose("gaussian")
+    command()
+    qtbot.waitUntil(lambda: len(viewer.layers) == n_layers, timeout=60_000)
+
+
+def test_menu_command_without_an_image_says_so(viewer: Any) -> None:
+    enhance_selected()
+    assert len(viewer.layers) == 0
+
+
+def test_menus_and_palette_hold_our_commands(viewer: Any) -> None:
+    from napari._app_model import get_app_model
+
+    app = get_app_model()
+    for menu, submenu in [("filter", "filter_menu"), ("segment", "segment_menu")]:
+        labels = [getattr(item, "submenu", "") for item in app.menus.get_menu(f"napari/layers/{menu}")]
+        assert f"{PLUGIN}.{submenu}" in labels
+        titles = [item.command.title for item in app.menus.get_menu(f"{PLUGIN}.{submenu}")]
+        assert len(titles) == 2
+    assert f"{PLUGIN}.segment_selected" in app.commands
+
+
+def test_multiscale_and_lazy_layers(viewer: Any, qtbot: Any) -> None:
+    da = pytest.importorskip("dask.array")
+    base = da.random.default_rng(0).random((512, 512), chunks=128).astype("float32")
+    viewer.add_image([base, base[::2, ::2]], multiscale=True, contrast_limits=(0, 1), name="pyramid")
+    panel = open_dock(viewer)
+    panel.filters.choose("gaussian")
+    panel.badge.switch.setChecked(True)
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    panel.badge.switch.setChecked(False)
+    run_to_the_end(panel, qtbot)
+    assert viewer.layers["pyramid enhanced"].data.shape == (512, 512)
+
+
+def test_preferences_are_read(plugin_settings: Any, npe2pm: Any) -> None:
+    from pathlib import Path
+
+    from napari.settings import get_plugin_settings
+    from npe2 import PluginManifest
+
+    import napari_cellenhance
+    from napari_cellenhance.widgets._settings import read_settings
+
+    assert read_settings().preview_delay_ms == 60
+    manifest = PluginManifest.from_file(Path(napari_cellenhance.__file__).parent / "napari.yaml")
+    with npe2pm.tmp_plugin(manifest=manifest):
+        get_plugin_settings(PLUGIN).general.preview_delay_ms = 200
+        assert read_settings().preview_delay_ms == 200
+
+
+def test_every_filter_of_the_catalog_can_be_chosen(viewer: Any) -> None:
+    panel = open_dock(viewer)
+    for info in list_filters():
+        panel.filters.choose(info.id)
+        assert panel.filters.info().id == info.id
+        assert panel.strength.value == pytest.approx(info.strength.default)
