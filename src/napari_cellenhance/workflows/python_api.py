@@ -130,8 +130,10 @@ def _axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:
 
 def _channels_of(channels: str | int | Sequence[int]) -> Literal["all", "grey"] | tuple[int, ...]:
     if isinstance(channels, str):
-        if channels == "all" or channels == "grey":
-            return channels
+        if channels == "all":
+            return "all"
+        if channels == "grey":
+            return "grey"
         raise ParameterError(f"channels is {channels!r}; expected 'all', 'grey', a number or a list of numbers")
     if isinstance(channels, int | np.integer):
         return (int(channels),)
