@@ -210,6 +210,10 @@ def test_the_bundled_copy_comes_first(tiny_zoo: Any, tmp_path: Path, monkeypatch
     (bundled / "tiny.safetensors").write_bytes(tiny_zoo.payload)
     assert resolve(tiny_zoo.entry(), base_url=NOWHERE) == bundled / "tiny.safetensors"
     assert not tiny_zoo.cache.exists()
+    tiny_zoo.cache.mkdir()
+    (tiny_zoo.cache / "tiny.safetensors").write_bytes(tiny_zoo.payload)
+    assert find_local(tiny_zoo.entry()) == bundled / "tiny.safetensors"
+    (tiny_zoo.cache / "tiny.safetensors").unlink()
 
     damage_file(bundled / "tiny.safetensors", "flipped")
     assert get(tiny_zoo) == tiny_zoo.cache / "tiny.safetensors", "a damaged bundled copy is passed over"
