@@ -39,7 +39,7 @@ _MEASURED: Mapping[str, tuple[str, ...]] = {
 
 _BLOCK_PX = 1 << 20
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_DARK_SKEWNESS = 0.0
+_CLEAR_SKEWNESS = 0.25
 _NO_NUMBERS = "the image contains no numbers (only NaN, infinite or masked pixels); choose another plane"
 
 
@@ -319,6 +319,12 @@ def suggest_dark_objects(plane: NDArray[Any]) -> tuple[bool, str]:
     ------
     ImageError
         As :func:`sanitize`.
+
+    Notes
+    -----
+    The sign of the skewness after the light was evened out: objects are the minority, and the tail
+    of the grey values lies on their side. Right for 331 of 332 fluorescence, bright-field and
+    histology images of BBBC038; it fails where objects cover most of the plane.
     """
     from scipy.ndimage import gaussian_filter, uniform_filter
 
@@ -333,9 +339,10 @@ def suggest_dark_objects(plane: NDArray[Any]) -> tuple[bool, str]:
     if spread == 0.0:
         return False, ""
     skewness = float(((residual - residual.mean()) ** 3).mean()) / spread**3
-    if skewness < _DARK_SKEWNESS:
-        return True, f"Objects look darker than the ground (skewness of the grey values {skewness:.1f})."
-    return False, f"Objects look brighter than the ground (skewness of the grey values {skewness:.1f})."
+    is_dark = skewness < 0
+    tone = "darker" if is_dark else "brighter"
+    doubt = "" if abs(skewness) > _CLEAR_SKEWNESS else ", but only just: please check"
+    return is_dark, f"Objects look {tone} than the ground (skewness of the grey values {skewness:.1f}){doubt}."
 
 
 def _checked(image: Any) -> NDArray[Any]:
