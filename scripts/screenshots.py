@@ -71,6 +71,7 @@ def open_dock(viewer: Any, filter_id: str | None) -> Any:
 def show_nuclei(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.open_sample(PLUGIN, "nuclei")
     panel = open_dock(viewer, filter_id)
+    wait_for(lambda: bool(panel.image.dark_note.text()))
     let_live(1.0)
     camera.shoot("enhance-before")
 

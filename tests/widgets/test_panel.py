@@ -65,6 +65,8 @@ def test_strength_follows_the_card_of_the_filter(make_panel: MakePanel, viewer: 
     assert info.label in panel.strength.label.text()
     assert panel.strength.slider.toolTip() == info.help
     panel.strength.slider.setValue(0)
+    assert panel.choices().strength == 0
+    panel.strength.number.setValue(info.minimum)
     assert panel.choices().strength == info.minimum
     panel.strength.number.setValue(info.maximum)
     assert panel.strength.slider.value() == panel.strength.slider.maximum()
@@ -163,7 +165,8 @@ def test_progress_and_cancel_keep_what_is_done(
     panel.run()
     assert not panel.foot.run.isEnabled()
     assert panel.foot.cancel.isEnabled()
-    qtbot.waitUntil(lambda: "1 of 4" in panel.foot.progress.text(), timeout=5000)
+    qtbot.waitUntil(lambda: panel.foot.progress.text() == "Plane 1", timeout=5000)
+    assert (panel.foot.bar.value(), panel.foot.bar.maximum()) == (1, 4)
     panel.foot.cancel.click()
     assert panel.foot.cancel.text() == "Cancelling…"
     finish(qtbot, panel)
@@ -332,3 +335,17 @@ def test_every_control_has_a_tooltip_and_a_name(make_panel: MakePanel, viewer: V
             if not isinstance(control, QAbstractButton):
                 assert control.accessibleName(), control
     assert panel.minimumWidth() >= 280
+
+
+def test_nothing_is_clipped_at_the_smallest_width(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:
+    panel = make_panel(viewer)
+    viewer.add_image(np.zeros((3, 20, 30)), name="channels", axis_labels=("channel", "y", "x"))
+    panel.layers.choose(viewer.layers["channels"])
+    panel.outputs.wants_labels.setChecked(True)
+    panel.outputs.wants_points.setChecked(True)
+    panel.resize(panel.minimumWidth(), 900)
+    with qtbot.waitExposed(panel):
+        panel.show()
+    content = panel.scroll.widget()
+    assert content.minimumSizeHint().width() <= panel.scroll.viewport().width()
+    panel.hide()

@@ -26,18 +26,25 @@ STRENGTH = StrengthInfo(label="Strength", help="more", default=8.0, maximum=10.0
 
 
 def test_slider_ends_are_exact_and_the_way_between_is_continuous() -> None:
-    info = StrengthInfo(label="σ", help="", default=0.3, minimum=0.1, maximum=0.7)
-    assert to_value(0, info) == 0.1
-    assert to_value(1000, info) == 0.7
+    info = StrengthInfo(label="Sigma", help="", default=3, minimum=0.5, maximum=20)
+    assert to_value(0, info) == 0
+    assert to_value(1000, info) == 20
     values = [to_value(ticks, info) for ticks in range(1001)]
-    assert np.all(np.diff(values) > 0)
-    for value in (0.1, 0.3, 0.7):
-        assert to_value(to_ticks(value, info), info) == pytest.approx(value, abs=0.0007)
+    assert np.all(np.diff(values) >= 0)
+    assert not [value for value in values if 0 < value < 0.5]
+    for value in (0, 0.5, 3.0, 20):
+        assert to_value(to_ticks(value, info), info) == pytest.approx(value, abs=0.0101)
+
+
+def test_a_strength_above_zero_never_sits_on_the_end_that_says_unchanged() -> None:
+    assert to_ticks(1e-9, STRENGTH) == 1
+    assert to_ticks(0, STRENGTH) == 0
 
 
 def test_slider_texts() -> None:
     assert end_labels(STRENGTH) == ("0 = unchanged", "10")
-    assert end_labels(StrengthInfo(label="σ", help="", default=2, minimum=1, maximum=9, unit="px")) == ("1", "9 px")
+    info = StrengthInfo(label="Sigma", help="", default=2, minimum=1, maximum=9, unit="px")
+    assert end_labels(info) == ("0 = unchanged", "9 px")
     assert [decimals_for(step) for step in (1.0, 0.1, 0.01, 0.0)] == [2, 2, 3, 2]
 
 
@@ -70,10 +77,8 @@ def test_cap_keeps_inside_and_below(region: Region) -> None:
 
 def test_progress_line() -> None:
     assert progress_text(Progress(n_done=0, n_total=0, message="Loading")) == "Loading"
-    assert (
-        progress_text(Progress(n_done=2, n_total=9, message="Plane 2", eta_s=75))
-        == "Plane 2 · 2 of 9 · 1 min 15 s left"
-    )
+    assert progress_text(Progress(n_done=2, n_total=9, message="Plane 2", eta_s=75)) == "Plane 2 · 1 min 15 s left"
+    assert progress_text(Progress(n_done=2, n_total=9, message="Segmenting")) == "Segmenting · 2 of 9"
     assert progress_text(Progress(n_done=9, n_total=9, eta_s=0)) == "9 of 9"
 
 

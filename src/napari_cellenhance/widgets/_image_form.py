@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.axes import check_axes, select_channels, to_canonical
 from napari_cellenhance.core.errors import CellEnhanceError
@@ -99,6 +99,7 @@ class ImageForm(QWidget):
         self.channels.setToolTip("Which channels or colours to enhance. Grey and one channel give one image.")
         self.channels.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.channels.setMinimumContentsLength(10)
+        self.channels.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.dark = QCheckBox("Objects are dark")
         self.dark.setToolTip(
             "Tick it when objects are darker than the ground (bright field, stained tissue). "
@@ -112,9 +113,9 @@ class ImageForm(QWidget):
         self._form = QFormLayout()
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         self._form.addRow("Axes", self.axes)
-        self._form.addRow("", self.axes_note)
         self._form.addRow("Channels", self.channels)
         layout.addLayout(self._form)
+        layout.addWidget(self.axes_note)
         layout.addWidget(self.dark)
         layout.addWidget(self.dark_note)
         self.axes.textChanged.connect(self._on_axes)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_cellenhance.workflows.requests import BlobOptions, SegmentOptions
 
 __all__ = ["OutputChoice"]
 
+_BOX_MIN_PX = 90  # the numbers of 1 000 000 px would make the dock too wide
 _METHODS = (("Otsu", "otsu"), ("Li", "li"), ("Manual", "manual"))
 
 
@@ -19,6 +29,7 @@ def _number(value: float, low: float, high: float, step: float, unit: str, tip: 
     box.setDecimals(2)
     box.setValue(value)
     box.setSuffix(unit)
+    box.setMinimumWidth(_BOX_MIN_PX)
     box.setToolTip(tip)
     box.setAccessibleName(name)
     return box
@@ -78,6 +89,7 @@ class OutputChoice(QWidget):
         self.min_size.setRange(0, 1_000_000)
         self.min_size.setValue(default.min_size_px)
         self.min_size.setSuffix(" px")
+        self.min_size.setMinimumWidth(_BOX_MIN_PX)
         self.min_size.setToolTip("Objects with fewer pixels are dropped.")
         self.min_size.setAccessibleName("Minimum size")
         return _form(
@@ -132,8 +144,12 @@ class OutputChoice(QWidget):
 def _form(*rows: tuple[str, QWidget]) -> QWidget:
     widget = QWidget()
     form = QFormLayout(widget)
-    form.setContentsMargins(18, 0, 0, 4)
+    form.setContentsMargins(16, 0, 0, 4)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
     for label, field in rows:
-        form.addRow(label, field)
+        field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        if label:
+            form.addRow(label, field)
+        else:
+            form.addRow(field)
     return widget

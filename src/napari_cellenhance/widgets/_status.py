@@ -22,7 +22,7 @@ def alarm(text: str) -> str:
 def progress_text(progress: Progress) -> str:
     """Say where a run is: message, count, remaining time."""
     parts = [progress.message] if progress.message else []
-    if progress.n_total:
+    if progress.n_total and "Plane" not in progress.message:
         parts.append(f"{progress.n_done} of {progress.n_total}")
     if progress.eta_s is not None and progress.n_done < progress.n_total:
         seconds = max(0, round(progress.eta_s))

@@ -9,24 +9,33 @@ from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QVBoxLa
 
 from napari_cellenhance.core.recipes.protocol import StrengthInfo
 
-__all__ = ["StrengthSlider", "decimals_for", "end_labels", "to_ticks", "to_value"]
+__all__ = ["StrengthSlider", "decimals_for", "end_labels", "snap", "to_ticks", "to_value"]
 
 _TICKS = 1000
 
 
+def snap(value: float, info: StrengthInfo) -> float:
+    """Nearest strength the slider offers: 0 (unchanged), or the range of the filter.
+
+    >>> info = StrengthInfo(label="Sigma", help="", default=3, minimum=0.5, maximum=20)
+    >>> [snap(value, info) for value in (-1, 0.2, 0.3, 7, 99)]
+    [0.0, 0.0, 0.5, 7.0, 20.0]
+    """
+    return 0.0 if value < info.minimum / 2 or value <= 0 else info.clamp(value)
+
+
 def to_ticks(value: float, info: StrengthInfo) -> int:
-    """Position of the slider for a strength."""
-    span = info.maximum - info.minimum
-    return 0 if span <= 0 else round((value - info.minimum) / span * _TICKS)
+    """Position of the slider for a strength; every strength but 0 is off the left end."""
+    if value <= 0 or info.maximum <= 0:
+        return 0
+    return max(1, round(value / info.maximum * _TICKS))
 
 
 def to_value(ticks: int, info: StrengthInfo) -> float:
-    """Strength at a position of the slider; both ends are exact."""
-    if ticks <= 0:
-        return info.minimum
+    """Strength at a position of the slider; both ends are exact, and the left one is 0."""
     if ticks >= _TICKS:
         return info.maximum
-    return info.minimum + ticks / _TICKS * (info.maximum - info.minimum)
+    return snap(ticks / _TICKS * info.maximum, info)
 
 
 def decimals_for(step: float) -> int:
@@ -36,8 +45,7 @@ def decimals_for(step: float) -> int:
 
 def end_labels(info: StrengthInfo) -> tuple[str, str]:
     """Texts under the two ends of the slider."""
-    low = "0 = unchanged" if info.minimum == 0 else f"{info.minimum:g}"
-    return low, f"{info.maximum:g}{' ' + info.unit if info.unit else ''}"
+    return "0 = unchanged", f"{info.maximum:g}{' ' + info.unit if info.unit else ''}"
 
 
 class StrengthSlider(QWidget):
@@ -75,7 +83,7 @@ class StrengthSlider(QWidget):
 
     @property
     def value(self) -> float:
-        """Strength now; exactly 0 at the left end of a slider that starts at 0."""
+        """Strength now; exactly 0 at the left end, for every filter."""
         return self._value
 
     def set_info(self, info: StrengthInfo) -> None:
@@ -91,20 +99,20 @@ class StrengthSlider(QWidget):
         self._high.setText(high)
         was_blocked = self.number.blockSignals(True)
         self.number.setDecimals(decimals_for(info.step))
-        self.number.setRange(info.minimum, info.maximum)
+        self.number.setRange(0.0, info.maximum)
         self.number.setSingleStep(info.step)
         self.number.blockSignals(was_blocked)
         self.set_value(info.default)
 
     def set_value(self, value: float) -> None:
         """Go to a strength; outside values stop at the end of the slider."""
-        self._take(self._info.clamp(value))
+        self._take(snap(value, self._info))
 
     def _on_slider(self, ticks: int) -> None:
         self._take(to_value(ticks, self._info))
 
     def _on_number(self, value: float) -> None:
-        self._take(value)
+        self._take(snap(value, self._info))
 
     def _take(self, value: float) -> None:
         is_new = value != self._value

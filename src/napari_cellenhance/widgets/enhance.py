@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QGroupBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QGroupBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._filter_picker import FilterPicker
@@ -34,7 +34,7 @@ __all__ = ["EnhancePanel", "device_line", "run_problem"]
 
 _SCOPES = (("Whole layer", "layer"), ("Current slice", "slice"), ("What is in view", "view"))
 _STATISTICS = (("Per plane", "plane"), ("Whole stack (no flicker)", "stack"))
-_MIN_WIDTH_PX = 300
+_MIN_WIDTH_PX = 330  # napari's title of the dock is legible from here on
 
 
 def run_problem(view: LayerView | None, choices: Choices | None, axes_problem: str) -> str:
@@ -128,7 +128,7 @@ class EnhancePanel(QWidget):
         for box in (image_box, filter_box, output_box):
             column.addWidget(box)
         column.addStretch(1)
-        scroll = QScrollArea()
+        self.scroll = scroll = QScrollArea()
         scroll.setWidget(settings)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -350,6 +350,7 @@ def _combo(entries: tuple[tuple[str, str], ...], name: str, tip: str) -> QComboB
     combo.setToolTip(tip)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(10)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
 
 
