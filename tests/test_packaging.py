@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 
 import napari_cellenhance
+from napari_cellenhance.zoo.folders import bundled_dir, sha256_of
 from napari_cellenhance.zoo.manifest import load_manifest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "napari_cellenhance"
 BUNDLED_LIMIT_MB = 30
+NETWORK_LIMIT_MB = 7
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,23 @@ def test_bundled_models_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert bundled <= held
     size = sum(item.file_size for item in wheel.infolist() if "/zoo/bundled/" in item.filename)
     assert size <= BUNDLED_LIMIT_MB * 1_000_000
+
+
+def test_the_manifest_offers_five_trained_strengths() -> None:
+    cards = [card for card in load_manifest().models if card.recipe == "nunet" and card.bundled]
+    strengths = {strength for card in cards for strength in (card.strength.knots or (card.strength.default,))}
+    assert len(strengths) >= 5
+    for card in cards:
+        assert sha256_of(bundled_dir() / card.file.name) == card.file.sha256
+        assert card.license
+        assert card.training
+
+
+def test_every_bundled_network_is_a_small_file() -> None:
+    cards = [card for card in load_manifest().models if card.bundled]
+    assert cards
+    for card in cards:
+        assert (bundled_dir() / card.file.name).stat().st_size == card.file.size_bytes <= NETWORK_LIMIT_MB * 1_000_000
 
 
 def test_nothing_foreign_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
