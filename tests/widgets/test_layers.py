@@ -25,7 +25,7 @@ from napari_cellenhance.widgets._layers import (
 )
 from napari_cellenhance.widgets._settings import PluginSettings
 
-SETTINGS = PluginSettings(memory_limit_mb=500)
+SETTINGS = PluginSettings(memory_limit_mb=500, cache_folder="/models")
 
 
 def choices(**changes: Any) -> Choices:
@@ -65,6 +65,7 @@ def test_whole_layer_is_not_sliced_and_not_copied() -> None:
     assert request.image is data
     assert request.region is None
     assert request.memory_limit_mb == 500
+    assert request.cache_folder == "/models"
 
 
 def test_current_slice_keeps_its_dimension() -> None:

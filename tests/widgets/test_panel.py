@@ -346,6 +346,6 @@ def test_nothing_is_clipped_at_the_smallest_width(make_panel: MakePanel, viewer:
     panel.resize(panel.minimumWidth(), 900)
     with qtbot.waitExposed(panel):
         panel.show()
-    content = panel.scroll.widget()
-    assert content.minimumSizeHint().width() <= panel.scroll.viewport().width()
+    content = panel.settings_area.widget()
+    assert content.minimumSizeHint().width() <= panel.settings_area.viewport().width()
     panel.hide()

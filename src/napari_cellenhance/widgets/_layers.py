@@ -280,6 +280,7 @@ def build_request(view: LayerView, choices: Choices, settings: PluginSettings) -
         region=view_region(view, axes) if choices.scope == "view" else None,
         device=choices.device,
         memory_limit_mb=settings.memory_limit_mb,
+        cache_folder=settings.cache_folder,
         segment=choices.segment,
         blobs=choices.blobs,
         source_name=view.name,

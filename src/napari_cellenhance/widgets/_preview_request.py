@@ -96,6 +96,7 @@ def build_preview(view: LayerView, choices: Choices, settings: PluginSettings, s
         region=region,
         device=choices.device,
         memory_limit_mb=settings.memory_limit_mb,
+        cache_folder=settings.cache_folder,
         source_name=view.name,
     )
     return PreviewAsk(

@@ -65,8 +65,10 @@ class StatusFoot(QWidget):
         buttons.addWidget(self.cancel, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.device, buttons, self.bar, self.progress, self.message):
-            layout.addLayout(part) if part is buttons else layout.addWidget(part)
+        layout.addWidget(self.device)
+        layout.addLayout(buttons)
+        for part in (self.bar, self.progress, self.message):
+            layout.addWidget(part)
         self.run.clicked.connect(self._on_run)
         self.cancel.clicked.connect(self._on_cancel)
         self.set_running(is_running=False)

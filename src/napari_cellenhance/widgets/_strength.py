@@ -117,9 +117,10 @@ class StrengthSlider(QWidget):
     def _take(self, value: float) -> None:
         is_new = value != self._value
         self._value = value
-        for part, shown in ((self.slider, to_ticks(value, self._info)), (self.number, value)):
-            was_blocked = part.blockSignals(True)
-            part.setValue(shown)
-            part.blockSignals(was_blocked)
+        blocked = self.slider.blockSignals(True), self.number.blockSignals(True)
+        self.slider.setValue(to_ticks(value, self._info))
+        self.number.setValue(value)
+        self.slider.blockSignals(blocked[0])
+        self.number.blockSignals(blocked[1])
         if is_new:
             self.changed.emit(value)

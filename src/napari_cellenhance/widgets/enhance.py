@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QGroupBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
@@ -128,7 +129,7 @@ class EnhancePanel(QWidget):
         for box in (image_box, filter_box, output_box):
             column.addWidget(box)
         column.addStretch(1)
-        self.scroll = scroll = QScrollArea()
+        self.settings_area = scroll = QScrollArea()
         scroll.setWidget(settings)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -318,13 +319,18 @@ class EnhancePanel(QWidget):
 
     # --- the end ------------------------------------------------------------------------
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: QEvent | None) -> bool:
         """Notice that the dock was closed: napari takes the panel out of it without a close event."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and not self._is_closed:
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+            and not self._is_closed
+        ):
             self.shut_down()
         return bool(super().event(event))
 
-    def closeEvent(self, event: QEvent) -> None:
+    def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop everything with the panel."""
         self.shut_down()
         super().closeEvent(event)

@@ -121,7 +121,12 @@ def describe(filter_id: str) -> FilterSpec:
 
 
 def open_enhancer(
-    filter_id: str, device: str = "auto", precision: str = "auto", *, memory_limit_mb: int = 2000
+    filter_id: str,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    memory_limit_mb: int = 2000,
+    cache_folder: str = "",
 ) -> OpenedFilter:
     """Choose the device and load the weights (from the package, the cache or the net).
 
@@ -132,6 +137,8 @@ def open_enhancer(
         As in ``core.device.choose_device``; a classical filter always runs on the CPU.
     memory_limit_mb : int
         Working memory to keep to, in MB.
+    cache_folder : str
+        Preferred folder of downloaded models; see ``zoo.cache.cache_dir``.
 
     Raises
     ------
@@ -148,10 +155,12 @@ def open_enhancer(
     if spec.card is None:
         choice = DeviceChoice(device="cpu", precision="float32", note="running on CPU (classical filter)")
         return _assemble(spec, None, choice, memory_limit_mb)
+    from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
     choice = choose_device(device, precision)
-    return _assemble(spec, load_model(spec.card), choice, memory_limit_mb)
+    module = load_model(spec.card, cache=cache_dir(cache_folder or None))
+    return _assemble(spec, module, choice, memory_limit_mb)
 
 
 def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_mb: int) -> OpenedFilter:

@@ -56,7 +56,11 @@ def run(
         return _Run(request, spec, image, None, on_progress, is_cancelled).identity()
     on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
     opened = catalog.open_enhancer(
-        request.filter_id, request.device, request.precision, memory_limit_mb=request.memory_limit_mb
+        request.filter_id,
+        request.device,
+        request.precision,
+        memory_limit_mb=request.memory_limit_mb,
+        cache_folder=request.cache_folder,
     )
     return apply(request, opened, on_progress=on_progress, is_cancelled=is_cancelled)
 

@@ -146,7 +146,11 @@ class PreviewSession:
         opened = self._filters.get(
             (request.filter_id, request.device, request.precision, request.memory_limit_mb),
             lambda: catalog.open_enhancer(
-                request.filter_id, request.device, request.precision, memory_limit_mb=request.memory_limit_mb
+                request.filter_id,
+                request.device,
+                request.precision,
+                memory_limit_mb=request.memory_limit_mb,
+                cache_folder=request.cache_folder,
             ),
         )
         image = _planes.open_image(request)

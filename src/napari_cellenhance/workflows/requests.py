@@ -98,6 +98,8 @@ class EnhanceRequest:
     source_name: str = "image"
     pixel_size_um: dict[str, float] = field(default_factory=dict)
     """Axis letter → size, in µm (``T`` in s); only carried along."""
+    cache_folder: str = ""
+    """Preferred folder of downloaded models; empty takes the system's. The environment variable wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
