@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.workflows.evaluate import EvaluateRequest
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, SegmentOptions
 from napari_cellenhance.workflows.train import TrainRequest
@@ -37,6 +38,7 @@ _ENHANCE = EnhanceRequest(image=None, axes="")
 _SEGMENT = SegmentOptions()
 _BLOBS = BlobOptions()
 _TRAIN = TrainRequest(data="", out="", perception="")
+_EVALUATE = EvaluateRequest(data="")
 
 
 class _Door(TyperGroup):
@@ -64,6 +66,8 @@ models = typer.Typer(help="List, show and fetch the filters.", **_SETTINGS)
 train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
+evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
+app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:
@@ -109,6 +113,8 @@ def _cellenhance(
     debug: _Debug = False,
 ) -> None:
     """Enhance microscopy images: objects bright, ground dark, with a strength to choose."""
+    # It logs what is odd in a damaged file, which would stand beside our one line on it; --debug shows it.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 # --- enhance --------------------------------------------------------------------------------
@@ -220,7 +226,8 @@ def _parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions
 
 def _tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:
     if not outcome.is_done:
-        _complain(f"{outcome.source}: {outcome.error}")
+        is_named = str(outcome.source) in outcome.error
+        _complain(outcome.error if is_named else f"{outcome.source}: {outcome.error}")
     elif not is_quiet:
         for warning in outcome.warnings:
             typer.echo(f"note: {outcome.source.name}: {warning}", err=True)
@@ -254,10 +261,21 @@ def models_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json:
     if as_json:
         _print_json(details)
         return
+    for key, value in _flat(details):
+        typer.echo(f"{key + ':':<28} {value}")
+
+
+def _flat(details: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and text of every entry that is not empty; nested names are joined by dots.
+
+    >>> list(_flat({"a": {"b": 1.5, "c": ""}, "d": [1, 2]}))
+    [('a.b', '1.5'), ('d', '[1, 2]')]
+    """
     for key, value in details.items():
-        if value not in ("", None, {}, []):
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            typer.echo(f"{key + ':':<20} {text}")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value not in ("", None, []):
+            yield prefix + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @models.command("fetch")
@@ -369,6 +387,9 @@ def train_nunet(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
     precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic.")] = "auto",
+    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
+        _TRAIN.stop_after
+    ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
     install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
     more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
@@ -383,7 +404,7 @@ def train_nunet(
         objects_are_dark=dark, model_id=model_id, title=title, init_from=init_from, strength=strength,
         style_groups=style_groups, n_masks=n_masks, validation_fraction=validation_fraction, n_steps=steps,
         batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, validate_every=validate_every,
-        patience=patience, seed=seed, precision=precision, resume=resume, install=install,
+        patience=patience, stop_after=stop_after, seed=seed, precision=precision, resume=resume, install=install,
         recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
@@ -396,6 +417,58 @@ def train_nunet(
         typer.echo(f"curves:  {result.history}")
         typer.echo(f"best at step {result.best_step} (validation loss {result.best_total:.4g}); {result.stopped}")
     _leave(is_stopped=is_stopped)
+
+
+# --- evaluate -------------------------------------------------------------------------------
+
+
+@evaluate.command("nunet")
+def evaluate_nunet(
+    data: Annotated[Path, typer.Argument(help="JSON list of labelled, held-out image sources.")],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="ID=STRENGTH", help="A filter to score; can be given again.")
+    ] = None,
+    n_images: Annotated[int, typer.Option(min=0, help="Images per source; 0 takes all.")] = _EVALUATE.n_images,
+    degraded: Annotated[bool, typer.Option(help="Score poor versions of the images as well.")] = _EVALUATE.is_degraded,
+    seed: Annotated[int, typer.Option(min=0, help="Of the degradations.")] = _EVALUATE.seed,
+    out: Annotated[Path | None, typer.Option(help="Also write the rows as JSON.")] = None,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Contrast ratio, AUROC, Otsu IoU and blob F1 of each filter beside the raw image, as a table."""
+    from napari_cellenhance.workflows.evaluate import run, to_markdown, to_rows
+
+    request = EvaluateRequest(
+        data=data, data_root=data_root, filters=tuple(_parse_filter(word) for word in filters or []),
+        n_images=n_images, is_degraded=degraded, seed=seed,
+    )  # fmt: skip
+    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+        rows = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    typer.echo(to_markdown(rows))
+    if out is not None:
+        from napari_cellenhance.io.reports import write_json
+
+        write_json(out, to_rows(rows))
+    _leave(is_stopped=is_stopped)
+
+
+def _parse_filter(word: str) -> tuple[str, float]:
+    """Read ``ID=STRENGTH``.
+
+    >>> _parse_filter("nunet=5")
+    ('nunet', 5.0)
+    """
+    name, is_given, value = word.partition("=")
+    try:
+        strength = float(value)
+    except ValueError:
+        is_given = ""
+        strength = 0.0
+    if not (name and is_given):
+        raise ParameterError(f"--filter is {word!r}; expected ID=STRENGTH, for example nunet=5")
+    return name, strength
 
 
 def _parse_settings(words: list[str]) -> dict[str, Any]:

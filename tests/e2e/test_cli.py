@@ -83,6 +83,16 @@ def test_an_error_is_one_line_and_no_traceback(terminal: Terminal, folder: Path)
     assert "nothing.tif" in line
 
 
+def test_a_damaged_file_is_one_line(terminal: Terminal, folder: Path, picture: NDArray[np.uint16]) -> None:
+    whole = write(folder / "whole.tif", picture, "YX", dtype="keep").read_bytes()
+    (folder / "cut.tif").write_bytes(whole[:3000])
+    ended = terminal("enhance", folder / "cut.tif", folder / "out.tif", "--model", "gamma")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.count("cut.tif") == 1
+    assert not (folder / "out.tif").exists()
+
+
 def test_debug_shows_where_an_error_arose(terminal: Terminal, folder: Path) -> None:
     ended = terminal("enhance", folder / "nothing.tif", folder / "out.tif", "--debug")
     assert ended.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -263,11 +264,29 @@ def test_existing_labels_are_found_out_before_computing(
 def test_a_folder_that_cannot_be_written_is_said_before_computing(
     plate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Asked of the system rather than made with chmod: the superuser may write everywhere.
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    def read_only(dir: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    # Not made with chmod: the superuser may write everywhere.
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
     monkeypatch.setattr(enhance, "apply", lambda *a, **k: pytest.fail("computed in vain"))
     result = files.run(request(plate / "b.tif", tmp_path / "b.tif"))
-    assert "no permission to write" in result.outcomes[0].error
+    assert "cannot be written (Read-only file system)" in result.outcomes[0].error
+
+
+def test_a_stack_for_a_png_is_refused_before_computing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.tif", np.arange(2 * 3 * 64, dtype=np.uint8).reshape(3, 2, 8, 8), "CZYX", dtype="keep")
+    one = EnhanceRequest(image=None, axes="CTYX", filter_id="gamma", channels=(1,))
+    monkeypatch.setattr(enhance, "apply", lambda *a, **k: pytest.fail("computed in vain"))
+    for settings, n_planes in ((GAMMA, 6), (one, 2)):
+        result = files.run(request(source, tmp_path / "b.png", settings=settings))
+        assert f"has {n_planes}; choose a name ending in .ome.tif" in result.outcomes[0].error
+
+
+@pytest.mark.parametrize("words", [{"target": "b.jpg"}, {"target": "b"}, {"target": "b.tif", "labels": "l.csv"}])
+def test_other_formats_are_refused(words: dict[str, str]) -> None:
+    with pytest.raises(ParameterError, match="expected a name ending in"):
+        plan_targets([Path("a.tif")], **words)
 
 
 def test_a_file_in_the_place_of_the_folder(plate: Path, tmp_path: Path) -> None:

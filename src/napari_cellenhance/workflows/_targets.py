@@ -83,8 +83,8 @@ def plan_targets(
     Raises
     ------
     ParameterError
-        A result would replace an original, two results have one name, or a file name stands where a
-        folder is needed.
+        A result would replace an original, two results have one name, a file name stands where a
+        folder is needed, or an ending is of another format.
     """
     is_folder = is_folder or len(sources) > 1
     if is_folder and _stem(Path(target)) != Path(target).name and not Path(target).is_dir():
@@ -99,6 +99,9 @@ def plan_targets(
             sources, _all_given(image_files), labels_files, points_files, strict=True
         )
     )
+    for path in (path for targets in plan for path in (targets.image, targets.labels) if path is not None):
+        if not path.name.lower().endswith(SUFFIXES):
+            raise ParameterError(f"{path} cannot be written; expected a name ending in {', '.join(SUFFIXES)}")
     _refuse_clashes(plan)
     return plan
 

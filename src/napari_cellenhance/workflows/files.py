@@ -6,13 +6,14 @@ import csv
 import dataclasses
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_cellenhance.core.errors import CellEnhanceError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, EnhanceResult, SegmentOptions
@@ -226,6 +227,7 @@ def _enhance_file(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
         pixel_size_um=file.pixel_size_um,
     )  # fmt: skip
+    _refuse_stack_as_png(targets, job)
     if opened is None:
         result = enhance.run(job, on_progress=on_progress, is_cancelled=is_cancelled)
     else:
@@ -244,7 +246,9 @@ def _contrast_note(job: EnhanceRequest) -> tuple[str, ...]:
     image = _planes.open_image(job)
     n_t, _, n_z = image.shape[:3]
     is_dark, reason = suggest_dark_objects(image.read((n_t // 2, 0, n_z // 2)))
-    return (f"{reason} If they are, enhance them as dark objects (in the terminal: --dark).",) if reason and is_dark and not job.objects_are_dark else ()
+    if not is_dark or job.objects_are_dark:
+        return ()
+    return (f"{reason} If they are, enhance them as dark objects (in the terminal: --dark).",)
 
 
 def _refuse_hopeless(targets: Targets, overwrite: bool) -> None:
@@ -252,8 +256,24 @@ def _refuse_hopeless(targets: Targets, overwrite: bool) -> None:
     for path in targets.all:
         if path.exists() and not overwrite:
             raise TargetExistsError(f"{path} exists already; choose another name or folder, or allow overwriting")
-        if not os.access(path.parent, os.W_OK):
-            raise WriteError(f"no permission to write into the folder {path.parent}; choose another one")
+        try:
+            # Asking for permission is not enough: a disk may be read-only, or full.
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise WriteError(f"the folder {path.parent} cannot be written ({reason}); choose another one") from error
+
+
+def _refuse_stack_as_png(targets: Targets, job: EnhanceRequest) -> None:
+    from napari_cellenhance.workflows import _planes
+
+    image = _planes.open_image(job)
+    n_t, n_c, n_z = image.shape[:3]
+    n_planes = n_t * n_z * (1 if "S" in image.axes else n_c)
+    for path in targets.all:
+        if path.suffix.lower() == ".png" and n_planes > 1:
+            raise ImageError(f"PNG holds one plane, the image has {n_planes}; choose a name ending in .ome.tif")
 
 
 def _make_folders(request: FilesRequest, plan: Sequence[Targets]) -> None:
