@@ -1,6 +1,6 @@
 """Contact sheet of held-out images: input, DoG, NU-Net at three strengths.
 
-    python docs/make_contact_sheet.py --data-root DATA --out docs/images/nunet-contact-sheet.png
+Usage: python docs/make_contact_sheet.py --data-root DATA --out docs/images/nunet-contact-sheet.png
 """
 
 from __future__ import annotations

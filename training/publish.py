@@ -1,6 +1,6 @@
 """Put a finished training into the package: weights, style bank, manifest entry with its scores.
 
-    python training/publish.py RUN_FOLDER MODEL_ID --scores scores.json --notes "…"
+Usage: python training/publish.py RUN_FOLDER MODEL_ID --scores scores.json --notes "…"
 """
 
 from __future__ import annotations

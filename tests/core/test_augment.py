@@ -14,7 +14,7 @@ def test_contrast_keeps_a_range_of_sixteen_grey_values() -> None:
         image = (rng.uniform(0, 0.9) + rng.uniform(0.08, 0.1) * rng.random((8, 8))).astype(np.float32)
         out = augment_contrast(image, rng)
         assert out.dtype == np.float32
-        assert 0.0 <= out.min() and out.max() <= 1.0
+        assert out.min() >= 0.0 and out.max() <= 1.0
         assert out.max() - out.min() >= MIN_RANGE or out is image
 
 

@@ -45,7 +45,9 @@ def test_gram_has_the_normaliser_of_the_paper() -> None:
     assert gram_matrix(features)[0, 0, 1].item() == pytest.approx(4.0 * 12 / (2 * 3 * 4))
 
 
-def test_mean_gram_loss_has_the_gradient_of_comparing_with_every_mask(perception: Perception, masks: torch.Tensor) -> None:
+def test_mean_gram_loss_has_the_gradient_of_comparing_with_every_mask(
+    perception: Perception, masks: torch.Tensor
+) -> None:
     bank = build_style_bank(perception, masks)
     image = (torch.rand(2, 1, 32, 32) * 255.0).requires_grad_()
     features = perception(image)
@@ -73,7 +75,9 @@ def test_content_loss_is_the_mean_square_and_relative_divides_by_the_energy() ->
     assert content_loss(reference, output, relative=True).tolist() == [0.25]
 
 
-def test_relative_morphology_is_one_for_a_black_image_without_features(masks: torch.Tensor, perception: Perception) -> None:
+def test_relative_morphology_is_one_for_a_black_image_without_features(
+    masks: torch.Tensor, perception: Perception
+) -> None:
     bank = build_style_bank(perception, masks)
     black = [torch.zeros_like(f) for f in perception(masks[:1])]
     assert morphological_loss(black, bank, relative=True).item() == pytest.approx(1.0)
@@ -109,14 +113,17 @@ def test_bank_needs_masks(perception: Perception) -> None:
 
 
 def _vgg_names(last: str) -> list[str]:
-    plan = "11 12 21 22 31 32 33 34 41 42 43 44 51 52 53 54".split()
+    plan = ["11", "12", "21", "22", "31", "32", "33", "34", "41", "42", "43", "44", "51", "52", "53", "54"]
     return plan[: plan.index(last) + 1]
 
 
 def test_distilled_network_equals_its_unfolded_definition() -> None:
     generator = torch.Generator().manual_seed(3)
     widths = {"1": 4, "2": 6, "3": 8, "4": 10, "5": 12}
-    state = {"conv0.weight": torch.randn(3, 3, 1, 1, generator=generator), "conv0.bias": torch.randn(3, generator=generator)}
+    state = {
+        "conv0.weight": torch.randn(3, 3, 1, 1, generator=generator),
+        "conv0.bias": torch.randn(3, generator=generator),
+    }
     n_in = 3
     for name in _vgg_names("51"):
         n_out = widths[name[0]]

@@ -26,7 +26,9 @@ def _discs(radius: int, n: int = 4, side: int = 160) -> ImageSource:
 
 
 def test_sources_are_drawn_by_weight_not_by_size() -> None:
-    bright = ImageSource("bright", [np.tile(np.float32([0.9, 1.0, 0.4, 1.0]), (32, 8))] * 50, [24.0] * 50, [None] * 50, 1.0)
+    bright = ImageSource(
+        "bright", [np.tile(np.float32([0.9, 1.0, 0.4, 1.0]), (32, 8))] * 50, [24.0] * 50, [None] * 50, 1.0
+    )
     dark = ImageSource("dark", [np.tile(np.float32([0.0, 0.2, 0.0, 0.2]), (32, 8))], [24.0], [None], 1.0)
     rng = np.random.default_rng(0)
     means = [sample_crop([bright, dark], 32, rng, diameters=(24, 24)).mean() for _ in range(200)]

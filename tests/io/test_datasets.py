@@ -30,7 +30,9 @@ def _write_index(folder: Path) -> None:
 
 def test_index_filters_by_column_and_size_and_measures_diameters(tmp_path: Path) -> None:
     _write_index(tmp_path)
-    spec = {"sources": [{"name": "all", "index": "index.json"}, {"name": "large", "index": "index.json", "min_side_px": 45}]}
+    spec = {
+        "sources": [{"name": "all", "index": "index.json"}, {"name": "large", "index": "index.json", "min_side_px": 45}]
+    }
     (tmp_path / "sources.json").write_text(json.dumps(spec), encoding="utf-8")
     every, large = read_sources(tmp_path / "sources.json")
     assert [i.shape for i in every.images] == [(40, 40), (50, 50)]
@@ -43,7 +45,14 @@ def test_index_filters_by_column_and_size_and_measures_diameters(tmp_path: Path)
 def test_archive_takes_the_listed_planes_and_inverts_dark_objects(tmp_path: Path) -> None:
     stack = np.arange(2 * 3 * 16 * 16, dtype=np.uint16).reshape(2, 3, 16, 16)
     np.savez(tmp_path / "a.npz", cells=stack)
-    entry = {"name": "n", "npz": "a.npz", "key": "cells", "planes": [[0, 1], [1, 2]], "object_diameter_px": 9, "weight": 0.5}
+    entry = {
+        "name": "n",
+        "npz": "a.npz",
+        "key": "cells",
+        "planes": [[0, 1], [1, 2]],
+        "object_diameter_px": 9,
+        "weight": 0.5,
+    }
     dark = {**entry, "objects_are_dark": True}
     (tmp_path / "s.json").write_text(json.dumps({"sources": [entry, dark]}), encoding="utf-8")
     bright, inverted = read_sources(tmp_path / "s.json", data_root=tmp_path)

@@ -34,10 +34,12 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainRequest:
             labels.write(lab)
             rows.append({"images": "i.tif", "labels": "l.tif", "page": page, "shape": [64, 64]})
     (tmp_path / "index.json").write_text(json.dumps(rows), encoding="utf-8")
-    (tmp_path / "data.json").write_text(json.dumps({"sources": [{"name": "s", "index": "index.json"}]}), encoding="utf-8")
+    (tmp_path / "data.json").write_text(
+        json.dumps({"sources": [{"name": "s", "index": "index.json"}]}), encoding="utf-8"
+    )
     return TrainRequest(
-        data=tmp_path / "data.json", out=tmp_path / "out", perception="random", model_id="mine", n_steps=4, validate_every=2,
-        batch_size=2, crop_px=32, n_masks=8, style_groups=2, precision="float32",
+        data=tmp_path / "data.json", out=tmp_path / "out", perception="random", model_id="mine", n_steps=4,
+        validate_every=2, batch_size=2, crop_px=32, n_masks=8, style_groups=2, precision="float32",
         recipe_options={"n_validation": 2, "n_dry_run": 1, "diameters_px": (8.0, 12.0)},
     )  # fmt: skip
 

@@ -111,7 +111,9 @@ def _crop(
     side = min(side, 2 * min(image.shape))
     missing = [max(0, side - n) for n in image.shape]
     if any(missing):
-        image = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="reflect" if min(image.shape) > side // 2 else "edge")
+        image = np.pad(
+            image, [(m // 2, m - m // 2) for m in missing], mode="reflect" if min(image.shape) > side // 2 else "edge"
+        )
     return image[_window((image.shape[0], image.shape[1]), side, rng)]
 
 
@@ -166,7 +168,12 @@ def sample_labelled_crop(
 
 
 def sample_masks(
-    sources: Sequence[ImageSource], n_masks: int, crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
+    sources: Sequence[ImageSource],
+    n_masks: int,
+    crop_px: int,
+    rng: np.random.Generator,
+    *,
+    diameters: tuple[float, float],
 ) -> NDArray[np.uint8]:
     """Binary masks for a style bank, drawn like the training crops.
 

@@ -174,7 +174,9 @@ def fit(
         row = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(row["total"]):
             if state.step == 0:
-                raise TrainingError("the first loss is not a number; check the images for NaN and lower the learning rate")
+                raise TrainingError(
+                    "the first loss is not a number; check the images for NaN and lower the learning rate"
+                )
             log.warning("loss became %s at step %d; the best weights so far are kept", row["total"], state.step)
             stopped = "diverged"
             break

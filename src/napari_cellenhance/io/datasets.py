@@ -49,7 +49,8 @@ def read_sources(
     path = Path(path)
     if path.is_dir():
         entry = {
-            "name": path.name, "folder": ".", "object_diameter_px": object_diameter_px, "objects_are_dark": objects_are_dark,
+            "name": path.name, "folder": ".", "object_diameter_px": object_diameter_px,
+            "objects_are_dark": objects_are_dark,
         }  # fmt: skip
         return [read_source(entry, path)]
     try:
@@ -62,7 +63,7 @@ def read_sources(
 
 
 def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
-    """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` with ``key`` and ``planes``, or ``folder``."""
+    """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` (``key``, ``planes``) or ``folder``."""
     unknown = sorted(set(entry) - _KNOWN)
     if unknown:
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""Score filters on labelled images: does the picture get easier to segment, or only prettier?
+"""Score filters on labelled images, for detection and segmentation beside contrast.
 
 Contrast ratio alone rewards hallucination, so every row also has the Otsu IoU and the blob F1.
 
@@ -200,7 +200,8 @@ def _centroids(labels: NDArray[np.integer]) -> NDArray[np.float64]:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Table with one line per row."""
-    head = "| source | images | filter | strength | contrast ratio | AUROC | Otsu IoU | blob F1 | n |\n|---|---|---|---:|---:|---:|---:|---:|---:|"
+    columns = ("source", "images", "filter", "strength", "contrast ratio", "AUROC", "Otsu IoU", "blob F1", "n")
+    head = f"| {' | '.join(columns)} |\n|---|---|---|{'---:|' * 6}"
     lines = [
         f"| {r.source} | {r.quality} | {r.filter_id} | {r.strength:g} | {r.contrast_ratio:.1f} | {r.auroc:.3f} | "
         f"{r.otsu_iou:.3f} | {r.blob_f1:.3f} | {r.n_images} |"

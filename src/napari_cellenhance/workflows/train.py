@@ -53,6 +53,8 @@ class TrainRequest:
     style_groups : int
         Groups of the style bank built from the masks in ``data``; 1 is the published mean over all. Without
         masks the shipped bank is used.
+    stop_after : int
+        End at this update of the ``n_steps`` that the learning rate is scheduled for; 0 runs them all.
     resume : bool
         Continue from ``out/checkpoint.safetensors`` if it is there.
     """
@@ -76,6 +78,7 @@ class TrainRequest:
     learning_rate: float = 1e-3
     validate_every: int = 250
     patience: int = 0
+    stop_after: int = 0
     seed: int = 0
     precision: str = "auto"
     resume: bool = False
@@ -158,8 +161,9 @@ def run(
         _write_history(out, state)
 
     result = fit(
-        recipe, fit_settings, state=state, on_step=on_step, on_checkpoint=on_checkpoint, is_cancelled=is_cancelled
-    )
+        recipe, fit_settings, state=state, on_step=on_step, on_checkpoint=on_checkpoint,
+        is_cancelled=lambda: is_cancelled() or 0 < request.stop_after <= state.step,
+    )  # fmt: skip
     return _publish(request, out, module, recipe, bank, settings, fit_settings, result.state, result.stopped, sources)
 
 
@@ -187,7 +191,7 @@ def _open_perception(request: TrainRequest) -> Perception:
             from torchvision.models import vgg19 as build_vgg19
         except ImportError as error:
             raise ModelNotFoundError(
-                "torchvision is not installed; run 'pip install torchvision', or give the path of a distilled VGG-19 encoder"
+                "torchvision is not installed; run 'pip install torchvision', or give the file of a distilled VGG-19"
             ) from error
         return vgg19(build_vgg19(weights=VGG19_Weights.IMAGENET1K_V1).state_dict())
     return distilled_vgg19(load_state(request.perception))
@@ -260,7 +264,8 @@ def _identity(request: TrainRequest, settings: NUNetTraining, fit_settings: FitS
     """What must not change between a run and its resumption."""
     return {
         "data": str(request.data), "perception": Path(request.perception).name, "init_from": request.init_from,
-        "style_groups": request.style_groups, "n_masks": request.n_masks, "recipe": asdict(settings), "fit": asdict(fit_settings),
+        "style_groups": request.style_groups, "n_masks": request.n_masks, "recipe": asdict(settings),
+        "fit": asdict(fit_settings),
     }  # fmt: skip
 
 
@@ -287,7 +292,7 @@ def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
     metadata = read_metadata(path)
     if metadata.get("identity") != identity:
         raise ParameterError(
-            f"{path} belongs to a training with other settings; choose another output folder, or start anew without resume"
+            f"{path} belongs to a training with other settings; choose another folder, or start anew without resume"
         )
     scalars = dict(metadata["state"])
     factor = float(scalars.pop("balance_factor"))
@@ -296,7 +301,11 @@ def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
         group, name = key.split("/", 1)
         parts[group][name] = tensor
     state = FitState(
-        **scalars, module=parts["module"], best=parts["best"], first_moment=parts["first"], second_moment=parts["second"]
+        **scalars,
+        module=parts["module"],
+        best=parts["best"],
+        first_moment=parts["first"],
+        second_moment=parts["second"],
     )
     return state, factor
 
@@ -305,7 +314,9 @@ def _write_history(out: Path, state: FitState) -> None:
     from napari_cellenhance.io.curves import loss_curves_png
     from napari_cellenhance.io.safe_write import atomic_path
 
-    columns = sorted({key for row in state.history for key in row}, key=lambda k: (k != "step", k.startswith("val_"), k))
+    columns = sorted(
+        {key for row in state.history for key in row}, key=lambda k: (k != "step", k.startswith("val_"), k)
+    )
     with atomic_path(out / "history.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

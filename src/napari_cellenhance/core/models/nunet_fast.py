@@ -7,6 +7,9 @@ Three rewrites are exact in real arithmetic:
 * the 9×9 output convolution is a stride-4 convolution to 16 maps and a pixel shuffle;
 * with its statistics given, an instance norm is a batch norm in inference mode.
 
+In bf16 three places keep float32, because they make most of its error and little of the
+work: the first convolution, the sums of the residual blocks, and all norm parameters.
+
 A window is computed with true context: layers shrink towards it (receptive field 54 px),
 and reflection happens only where the plane really ends. Thus a window equals the same crop
 of the whole plane, given equal statistics.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -129,12 +132,12 @@ class FastNUNet:
     def __init__(self, module: NUNet, device: str, dtype: torch.dtype) -> None:
         self.device, self.dtype = torch.device(device), dtype
         with torch.no_grad():
-            # The first convolution stays in float32: rounding its weights and the image costs half of
-            # bf16's whole error, and it is 2 % of the work.
             self.layers = tuple(
                 self._layer(conv_norm, torch.float32 if index == 0 else dtype)
                 for index, conv_norm in enumerate(_in_order(module))
             )
+            if dtype != torch.float32:
+                self.layers = _centred(self.layers, FastNUNet(module, device, torch.float32))
             self.is_conditioned = isinstance(module.head, StrengthHead)
             self._head = _copy_of(module.head)
         self._output = module.output
@@ -197,10 +200,11 @@ class FastNUNet:
         x = image
         for index in range(3):
             x = normalise(index, self._planned(index, x, plan)).relu_()
+        x = x.float()
         for first in range(3, 13, 2):
             inner = normalise(first, self._planned(first, x, plan)).relu_()
             second = normalise(first + 1, self._planned(first + 1, inner, plan))
-            x = second.add_(_crop(x, plan.windows[first - 1], plan.windows[first + 1]))
+            x = _crop(x, plan.windows[first - 1], plan.windows[first + 1]).add_(second)
         window = self.layers[13].need(plan.windows[13], plan.map_shape(12))
         x = _crop(x, plan.windows[12], window)
         x = normalise(13, self._planned(13, x, plan)).relu_()
@@ -217,7 +221,8 @@ class FastNUNet:
         shape : tuple of int
             Full size of that input map.
         """
-        out = self.layers[index].convolve(x, want, shape)
+        layer = self.layers[index]
+        out = layer.convolve(x.to(layer.weight.dtype), want, shape)
         return out.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def _planned(self, index: int, x: Tensor, plan: Plan) -> Tensor:
@@ -264,6 +269,31 @@ class FastNUNet:
             return gamma.to(self.device), beta.to(self.device), weight, bias.to(self.device)
         assert self._head.bias is not None
         return last.gamma, last.beta, self._head.weight, self._head.bias.to(self.device)
+
+
+def _centred(layers: tuple[Layer, ...], reference: FastNUNet) -> tuple[Layer, ...]:
+    """Shift the biases so that raw outputs lie around 0, where rounding to bf16 is finest.
+
+    The norm after each convolution takes any constant out again: in real arithmetic this
+    changes nothing. The shift is measured once on a made-up picture of blobs.
+    """
+    means: list[Tensor] = []
+
+    def measure(index: int, x: Tensor) -> Tensor:
+        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        means.append(mean)
+        return reference.normalise(index, x, mean, var)
+
+    axis = torch.arange(96, device=reference.device, dtype=torch.float32)
+    waves = torch.sin(axis / 5.0)[:, None] * torch.sin(axis / 6.0)[None, :]
+    image = (40.0 + axis / 4.0 + 150.0 * waves.clamp(min=0.0) ** 2).reshape(1, 1, 96, 96)
+    with torch.inference_mode():
+        plan = reference.plan(Region(0, 96, 0, 96), (96, 96))
+        measure(LAST, reference.raw_features(image, plan, measure))
+        return tuple(
+            replace(layer, bias=(layer.bias.float() - mean).to(layer.bias.dtype))
+            for layer, mean in zip(layers, means, strict=True)
+        )
 
 
 def _in_order(module: NUNet) -> list[ConvNorm]:

@@ -3,8 +3,8 @@
 Norm by norm: each needs the statistics of the earlier ones, so a plane that is too large
 for one pass is walked through once per norm, in bands of rows. Cheap maps (encoder and
 decoder) are computed again from what lies before them; only the trunk, at a quarter of
-the resolution, is stored (two maps of 128 channels: 32 bytes per pixel of the plane in
-bf16). Planes of a stack are pooled as if they were one large plane.
+the resolution, is stored (two maps of 128 channels: 48 bytes per pixel of the plane in
+bf16, where the sums of the residual blocks stay in float32). Planes of a stack are pooled as if they were one large plane.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def trunk_bytes(shape: tuple[int, int], dtype: torch.dtype) -> int:
     """Bytes stored for one plane of ``shape`` while its trunk is measured."""
-    return 2 * _TRUNK_CHANNELS * (shape[0] // 4) * (shape[1] // 4) * dtype.itemsize
+    return _TRUNK_CHANNELS * (shape[0] // 4) * (shape[1] // 4) * (torch.float32.itemsize + dtype.itemsize)
 
 
 @dataclass(slots=True)
@@ -98,7 +98,9 @@ class _Plane:
     source: Source
     shape: tuple[int, int]
     x: Tensor
+    """Input of the current residual block, float32."""
     y: Tensor
+    """Raw output of its current convolution."""
 
 
 def measure_in_bands(
@@ -126,7 +128,7 @@ def measure_in_bands(
     in_memory = sum(trunk_bytes(shape, network.dtype) for _, shape in sources) <= memory_limit
     with torch.inference_mode():
         planes = [
-            _Plane(source, shape, _store(shape, network, in_memory), _store(shape, network, in_memory))
+            _Plane(source, shape, _store(shape, torch.float32, in_memory), _store(shape, network.dtype, in_memory))
             for source, shape in sources
         ]
         return _Bands(network, planes, checkpoint, band_px).measure()
@@ -161,7 +163,7 @@ class _Bands:
                 raw = self._encode(plane, index, band)
                 pooled.add(raw)
                 if index == 2:
-                    _write(plane.x, band, raw)
+                    _write(plane.y, band, raw)
         self._found.append(pooled.result(self._net.device))
 
     def _encode(self, plane: _Plane, index: int, want: Region) -> Tensor:
@@ -175,7 +177,7 @@ class _Bands:
     def _to_trunk_input(self) -> None:
         for plane in self._planes:
             for band in self._rows(plane, 2):
-                _write(plane.x, band, self._normalise(2, self._read(plane.x, band)).relu_())
+                _write(plane.x, band, self._normalise(2, self._read(plane.y, band)).relu_())
 
     def _block_first(self, index: int) -> None:
         pooled = Pooled()
@@ -210,8 +212,8 @@ class _Bands:
     def _add_residual(self, index: int) -> None:
         for plane in self._planes:
             for band in self._rows(plane, 2):
-                total = self._normalise(index, self._read(plane.y, band)).add_(self._read(plane.x, band))
-                _write(plane.x, band, total)
+                second = self._normalise(index, self._read(plane.y, band))
+                _write(plane.x, band, self._read(plane.x, band).add_(second))
 
     def _decoder(self, index: int) -> None:
         pooled = Pooled()
@@ -251,12 +253,12 @@ def _write(store: Tensor, band: Region, value: Tensor) -> None:
     store[:, :, band.y0 : band.y1] = value
 
 
-def _store(shape: tuple[int, int], network: FastNUNet, in_memory: bool) -> Tensor:
+def _store(shape: tuple[int, int], dtype: torch.dtype, in_memory: bool) -> Tensor:
     """Empty trunk map (1, 128, H/4, W/4), channels last, on the CPU: in memory or in a deleted file."""
     size = (1, shape[0] // 4, shape[1] // 4, _TRUNK_CHANNELS)
     if in_memory:
-        return torch.empty(size, dtype=network.dtype).permute(0, 3, 1, 2)
+        return torch.empty(size, dtype=dtype).permute(0, 3, 1, 2)
     with tempfile.TemporaryFile(prefix="cellenhance-") as file:
         # The mapping keeps the nameless file alive; it vanishes with the tensor.
-        words = np.memmap(file, dtype=np.int16, mode="w+", shape=(*size[:3], size[3] * network.dtype.itemsize // 2))
-    return torch.from_numpy(words).view(network.dtype).permute(0, 3, 1, 2)
+        words = np.memmap(file, dtype=np.int16, mode="w+", shape=(*size[:3], size[3] * dtype.itemsize // 2))
+    return torch.from_numpy(words).view(dtype).permute(0, 3, 1, 2)

@@ -21,7 +21,28 @@ from napari_cellenhance.core.errors import ParameterError
 
 __all__ = ["Perception", "PerceptionSpec", "distilled_vgg19", "random_vgg", "vgg19"]
 
-_PLAN = "11 12 P 21 22 P 31 32 33 34 P 41 42 43 44 P 51 52 53 54".split()
+_PLAN = [
+    "11",
+    "12",
+    "P",
+    "21",
+    "22",
+    "P",
+    "31",
+    "32",
+    "33",
+    "34",
+    "P",
+    "41",
+    "42",
+    "43",
+    "44",
+    "P",
+    "51",
+    "52",
+    "53",
+    "54",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +81,7 @@ class Perception(nn.Module):
             if name == "P":
                 continue
             weight, bias = convolutions[name]
-            conv = nn.Conv2d(
-                weight.shape[1], weight.shape[0], 3, padding=1, padding_mode=spec.padding, bias=True
-            )
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, padding_mode=spec.padding, bias=True)
             conv.weight.data.copy_(weight)
             assert conv.bias is not None
             conv.bias.data.copy_(bias)

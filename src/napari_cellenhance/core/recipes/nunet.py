@@ -25,7 +25,7 @@ from napari_cellenhance.core.models.perception import Perception
 from napari_cellenhance.core.sources import ImageSource, sample_crop, sample_labelled_crop
 
 END_SHARE = 0.15
-"""Strengths are drawn from a range this much wider and clipped: the end knots, with one neighbour only, are drawn more often."""
+"""Strengths are drawn from a range this much wider, then clipped: end knots have one neighbour only."""
 
 __all__ = ["NUNetRecipe", "NUNetTraining", "balance", "covered_fraction"]
 
@@ -142,7 +142,11 @@ class NUNetRecipe:
         middle = 0.5 * (low + high)
         n = self.settings.batch_size
         beyond = END_SHARE * (high - low)
-        halves = [rng.uniform(low - beyond, middle, n), rng.uniform(middle, high + beyond, n)] if high > low else [np.full(n, low)]
+        halves = (
+            [rng.uniform(low - beyond, middle, n), rng.uniform(middle, high + beyond, n)]
+            if high > low
+            else [np.full(n, low)]
+        )
         strengths = [torch.from_numpy(h.clip(low, high).astype(np.float32)) for h in halves]
         start = self.settings.n_anchored
         everywhere = 1.0 if step < start else max(0.0, 2.0 - step / start) if start else 0.0
@@ -201,9 +205,7 @@ class NUNetRecipe:
         w = torch.cat(strengths)
         repeat = len(strengths)
         content = self._content(reference, features, w, repeat)
-        style = morphological_loss(
-            features, self.bank, groups=batch.groups.repeat(repeat), relative=s.is_relative
-        )
+        style = morphological_loss(features, self.bank, groups=batch.groups.repeat(repeat), relative=s.is_relative)
         pixel = (outputs.float() - batch.reference.repeat(repeat, 1, 1, 1)).abs().mean(dim=(1, 2, 3)) / 255.0
         fade = ((s.anchor_until - w) / max(s.anchor_until - s.strengths[0], 1e-6)).clamp(s.anchor_floor, 1.0)
         fade = fade.clamp_min(anchored)
