@@ -67,7 +67,8 @@ def stretch(plane: NDArray[np.generic], *, objects_are_dark: bool = False) -> ND
     if high <= low:
         return np.zeros(x.shape, np.float32)
     x = np.clip((x - low) / (high - low), 0.0, 1.0)
-    return (1.0 - x if objects_are_dark else x).astype(np.float32)
+    out: NDArray[np.float32] = (1.0 - x if objects_are_dark else x).astype(np.float32)
+    return out
 
 
 def split_sources(
@@ -88,7 +89,8 @@ def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.flo
     """Linear, anti-aliased when shrinking; for training crops only, never for results."""
     from skimage.transform import resize as sk_resize
 
-    out = sk_resize(image, shape, order=1, mode="reflect", anti_aliasing=shape[0] < image.shape[0])
+    is_smaller = shape[0] < image.shape[0]
+    out = sk_resize(image, shape, order=1, mode="reflect", anti_aliasing=is_smaller)  # type: ignore[no-untyped-call]
     return np.asarray(out, dtype=np.float32)
 
 
@@ -201,7 +203,8 @@ def sample_masks(
         labels = source.labels[index]
         assert labels is not None
         window = _crop(labels, source.diameters_px[index], target, crop_px, rng)
-        binary = (window > 0) & ~find_boundaries(window.astype(np.int64), mode="inner", background=0)
+        ids = window.astype(np.int64)
+        binary = (ids > 0) & ~find_boundaries(ids, mode="inner", background=0)  # type: ignore[no-untyped-call]
         small = resize(binary.astype(np.float32), (crop_px, crop_px)) >= 0.5
         if small.mean() < 0.02 and n_tries < 100 * n_masks:
             continue  # nearly empty windows carry no morphology

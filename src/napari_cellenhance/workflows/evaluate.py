@@ -141,7 +141,8 @@ def _opened(filter_id: str, strength: float) -> Callable[[Plane], Plane]:
 
 def _unit(plane: Plane) -> Plane:
     low, high = np.percentile(plane, [0.1, 99.9])
-    return np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
+    out: Plane = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
+    return out
 
 
 def _score(filter_id: str, strength: float, images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> Row:
@@ -186,7 +187,8 @@ def _blobs(image: Plane, radius: float) -> tuple[NDArray[np.float64], NDArray[np
 
     sigmas = [radius / np.sqrt(2.0) * f for f in (0.75, 1.0, 1.3)]
     response = np.max([-(s**2) * gaussian_laplace(image.astype(np.float32), s) for s in sigmas], axis=0)
-    peaks = peak_local_max(response, min_distance=max(1, int(radius * 0.6)), threshold_abs=0.01, exclude_border=False)
+    distance = max(1, int(radius * 0.6))
+    peaks = peak_local_max(response, distance, threshold_abs=0.01, exclude_border=False)  # type: ignore[no-untyped-call]
     return peaks.astype(np.float64), response[tuple(peaks.T)].astype(np.float64)
 
 

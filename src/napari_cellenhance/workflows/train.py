@@ -187,7 +187,7 @@ def _open_perception(request: TrainRequest) -> Perception:
         return random_vgg(0)
     if request.perception == "torchvision":
         try:
-            from torchvision.models import VGG19_Weights  # type: ignore[import-not-found]
+            from torchvision.models import VGG19_Weights
             from torchvision.models import vgg19 as build_vgg19
         except ImportError as error:
             raise ModelNotFoundError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,13 +56,13 @@ class PerceptionSpec:
         Names the network in checkpoints and style banks; Gram matrices of two ids never mix.
     taps : tuple of str
         Layers whose rectified output is returned, e.g. ``("22", "34", "44", "51")``.
-    padding : str
-        "reflect" (distilled network) or "zeros" (torchvision).
+    padding : "reflect" or "zeros"
+        Of the distilled network, and of torchvision's.
     """
 
     id: str
     taps: tuple[str, ...]
-    padding: str
+    padding: Literal["zeros", "reflect"]
 
 
 class Perception(nn.Module):

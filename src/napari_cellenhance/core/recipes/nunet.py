@@ -126,8 +126,8 @@ class NUNetRecipe:
             )
         if not sources:
             raise ImageError("no training images; give at least one source")
-        self.module = module.to(memory_format=torch.channels_last)
-        self.perception = perception.to(memory_format=torch.channels_last)
+        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.perception = perception.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bank = bank
         self.sources = sources
         self.settings = settings
@@ -273,7 +273,7 @@ def covered_fraction(image: NDArray[np.float32]) -> float:
     smooth = gaussian_filter(image, 1.5)
     if smooth.max() <= smooth.min():
         return 0.0
-    return float((smooth > threshold_otsu(smooth)).mean())
+    return float((smooth > threshold_otsu(smooth)).mean())  # type: ignore[no-untyped-call]
 
 
 def _to_batch(crops: Sequence[NDArray[np.float32]]) -> Tensor:
@@ -287,6 +287,6 @@ def _mean_otsu_iou(images: NDArray[np.float32], masks: NDArray[np.bool_]) -> flo
     for image, mask in zip(images, masks, strict=True):
         if not mask.any() or image.max() <= image.min():
             continue
-        found = image > threshold_otsu(image)
+        found = image > threshold_otsu(image)  # type: ignore[no-untyped-call]
         values.append(float((found & mask).sum() / max(1, (found | mask).sum())))
     return float(np.mean(values)) if values else 0.0
