@@ -7,7 +7,8 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Byte code is made when a module is first imported: compiling all of torch beforehand takes longer than the rest.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
 # The version the tests were last run with; a CPU wheel is taken where pip can see one. Another source:
 #   make demo TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
