@@ -37,8 +37,8 @@ def error_sentence(error: BaseException) -> str:
         )
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "torch":
         return (
-            "The NU-Net filters need PyTorch, which is not installed in this environment. Install it with "
-            "“pip install torch” and restart napari; the classical filters work without it."
+            "The filters need PyTorch, which is not installed in this environment. "
+            "Install it with “pip install torch” and restart napari."
         )
     text = str(error).strip() or "no further explanation"
     return f"Something unexpected happened ({type(error).__name__}: {text}). The full report is in napari's log."
