@@ -309,7 +309,7 @@ def from_canonical(image5d: Any, axes: str) -> Any:
     """
     if len(image5d.shape) != len(AXES):
         raise AxesError(f"a canonical image has {len(AXES)} dimensions (TCZYX), not {len(image5d.shape)}")
-    letters = str(axes).strip().upper()
+    letters = check_axes(axes, (1,) * len(str(axes).strip()))
     order = letters.replace("C", "").replace(SAMPLES, "C") if SAMPLES in letters else letters
     sizes = dict(zip(AXES, image5d.shape, strict=True))
     lost = [f"{letter} (length {sizes[letter]})" for letter in AXES if letter not in order and sizes[letter] != 1]
@@ -317,12 +317,13 @@ def from_canonical(image5d: Any, axes: str) -> Any:
         raise AxesError(f"axes {axes!r} do not name {', '.join(lost)}; only dimensions of length 1 can be left out")
     present = [letter for letter in AXES if letter in order]
     array = image5d[tuple(slice(None) if letter in present else 0 for letter in AXES)]
-    if SAMPLES in letters and "C" in letters:
-        array = array[..., None]
-        present = ["S" if letter == "C" else letter for letter in present] + ["C"]
-        order = letters
-    check_axes(order, array.shape)
-    return array.transpose([present.index(letter) for letter in order])
+    if SAMPLES in letters:
+        present = [SAMPLES if letter == "C" else letter for letter in present]
+        if "C" in letters:  # it was of length 1, see to_canonical
+            array, present = array[..., None], [*present, "C"]
+    array = array.transpose([present.index(letter) for letter in letters])
+    check_axes(letters, array.shape)
+    return array
 
 
 def select_channels(

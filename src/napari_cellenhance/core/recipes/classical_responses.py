@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellenhance.core.postprocess import GAUSSIAN_SPAN, gaussian_derivative, laplacian_of_gaussian
+
 __all__ = [
     "DOG_RATIO",
-    "SPAN",
     "bilateral",
     "difference_of_gaussians",
     "gamma_curve",
@@ -30,8 +31,6 @@ __all__ = [
 
 Window = NDArray[np.float32]
 
-SPAN = 4.0
-"""Gaussians are cut off at this many σ."""
 DOG_RATIO = 1.6
 """Wider over narrower σ of the difference of Gaussians, closest to the LoG (Marr & Hildreth 1980)."""
 BILATERAL_SPAN = 3.0
@@ -40,7 +39,7 @@ BILATERAL_SIGMA_VALUE = 0.1
 FRANGI_BETA = 0.5
 
 
-def reach(sigma: float, span: float = SPAN) -> int:
+def reach(sigma: float, span: float = GAUSSIAN_SPAN) -> int:
     """Radius of a Gaussian's kernel, in pixels; that of ``scipy.ndimage``."""
     return int(span * sigma + 0.5)
 
@@ -71,7 +70,9 @@ def gamma_curve(window: Window, exponent: float) -> Window:
 
 def gaussian(window: Window, sigma: float) -> Window:
     """Gaussian of standard deviation ``sigma``, in pixels."""
-    return _filtered(window, sigma, (0, 0))
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(window, sigma, mode="nearest", truncate=GAUSSIAN_SPAN), np.float32)
 
 
 def median(window: Window, radius: int) -> Window:
@@ -123,16 +124,6 @@ def difference_of_gaussians(window: Window, sigma: float) -> Window:
     return gaussian(window, sigma) - gaussian(window, DOG_RATIO * sigma)
 
 
-def laplacian_of_gaussian(window: Window, sigma: float) -> Window:
-    """Scale-normalised Laplacian of Gaussian −σ²∇²G_σ; bright spots become positive.
-
-    A bright disc of radius r and height 1 answers strongest at σ = r/√2, with 2/e at its centre
-    (Lindeberg 1998).
-    """
-    curvature = _filtered(window, sigma, (2, 0)) + _filtered(window, sigma, (0, 2))
-    return np.float32(-sigma * sigma) * curvature
-
-
 def sobel_magnitude(window: Window, sigma: float) -> Window:
     """Length of the Sobel gradient of the smoothed window."""
     from scipy.ndimage import sobel
@@ -177,17 +168,11 @@ def vesselness(window: Window, sigma: float, norm_scale: float) -> Window:
 def _hessian_eigenvalues(window: Window, sigma: float) -> tuple[Window, Window]:
     """Eigenvalues of σ²·Hessian, the one of smaller magnitude first."""
     scale = np.float32(sigma * sigma)
-    yy, xx, yx = (scale * _filtered(window, sigma, order) for order in ((2, 0), (0, 2), (1, 1)))
+    yy, xx, yx = (scale * gaussian_derivative(window, sigma, order) for order in ((2, 0), (0, 2), (1, 1)))
     half_trace, distance = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
     low, high = half_trace - distance, half_trace + distance
     is_low_smaller = np.abs(low) < np.abs(high)
     return np.where(is_low_smaller, low, high), np.where(is_low_smaller, high, low)
-
-
-def _filtered(window: Window, sigma: float, order: tuple[int, int]) -> Window:
-    from scipy.ndimage import gaussian_filter
-
-    return np.asarray(gaussian_filter(window, sigma, order=order, mode="nearest", truncate=SPAN), np.float32)
 
 
 def _clipped(window: Window) -> Window:
