@@ -13,7 +13,7 @@ from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.models import nunet_statistics
 from napari_cellenhance.core.models.nunet import NUNet
-from napari_cellenhance.core.models.nunet_fast import HALO_PX, FastNUNet
+from napari_cellenhance.core.models.nunet_fast import HALO_PX
 from napari_cellenhance.core.models.nunet_statistics import Pooled
 from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
@@ -195,8 +195,7 @@ def test_pooled_moments_stay_close_to_double_precision() -> None:
 @pytest.mark.usefixtures("small_bands")
 def test_trunk_beyond_the_memory_limit_goes_through_a_file() -> None:
     plane = cells((80, 100))
-    net = FastNUNet(network("published"), "cpu", torch.bfloat16)
-    stored = nunet_statistics._store((80, 100), net, in_memory=False)
+    stored = nunet_statistics._store((80, 100), torch.bfloat16, in_memory=False)
     assert stored.shape == (1, 128, 20, 25)
     assert stored.is_contiguous(memory_format=torch.channels_last)
     in_file = enhancer("published", memory_limit_mb=0).calibrate([plane, plane], go_on)
