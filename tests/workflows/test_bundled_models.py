@@ -1,0 +1,79 @@
+"""The shipped weights on the shipped pictures: precision, tiles and preview hold for what users really run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import napari_cellenhance
+from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.io import images
+from napari_cellenhance.workflows import catalog, enhance
+from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
+from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.zoo.manifest import load_manifest
+
+STEP = 1.0 / 255.0
+BUNDLED = [card.id for card in load_manifest().models if card.bundled]
+SAMPLES = Path(napari_cellenhance.__file__).parent / "samples"
+
+
+def plane(name: str) -> NDArray[np.float32]:
+    """Middle of the first channel, or of the mean colour, of a sample picture; at most 200 px wide."""
+    file = images.read(SAMPLES / f"{name}.tif")
+    image = np.asarray(file.image, np.float32)
+    if "S" in file.axes:
+        image = image.mean(axis=file.axes.index("S"))
+    while image.ndim > 2:
+        image = image[0]
+    y, x = ((n - min(n, 200)) // 2 for n in image.shape)
+    return image[y : y + 200, x : x + 184]
+
+
+def request(model: str, image: NDArray[np.float32], precision: str, **changes: object) -> EnhanceRequest:
+    base = EnhanceRequest(image=image, axes="YX", filter_id=model, device="cpu", strength=8.0)
+    return dataclasses.replace(base, precision=precision, **changes)  # type: ignore[arg-type]
+
+
+def test_a_model_is_bundled() -> None:
+    assert "nunet" in BUNDLED
+
+
+@pytest.mark.parametrize("model", BUNDLED)
+@pytest.mark.parametrize(("name", "dark"), [("nuclei", False), ("histology", True), ("ht29", False)])
+def test_bf16_stays_within_two_grey_values_of_fp32(model: str, name: str, dark: bool) -> None:
+    image = plane(name)
+    exact = enhance.run(request(model, image, "float32", objects_are_dark=dark)).image
+    quick = enhance.run(request(model, image, "bfloat16", objects_are_dark=dark)).image
+    assert exact.std() > 0.05  # there is something to see
+    assert np.abs(quick - exact).max() <= 2 * STEP
+    assert np.abs(quick - exact).max() > 0  # bf16 was really used
+
+
+@pytest.mark.parametrize("model", BUNDLED)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_preview_and_tiles_equal_the_run(model: str, precision: str) -> None:
+    image, window = plane("nuclei"), Region(30, 151, 40, 184)
+    whole = enhance.run(request(model, image, precision)).image
+    tiled = enhance.run(request(model, image, precision, tile_px=96)).image
+    shown = PreviewSession().update(PreviewRequest(enhance=request(model, image, precision, region=window)))
+    assert np.abs(tiled - whole).max() <= STEP
+    assert np.abs(shown.image - whole[window.slices]).max() <= STEP
+
+
+@pytest.mark.parametrize("model", BUNDLED)
+def test_the_slider_is_continuous(model: str) -> None:
+    spec = catalog.describe(model)
+    image = plane("nuclei")
+    opened = catalog.open_enhancer(model, "cpu", "float32")
+    stops = sorted({0.01, spec.identity_below, *spec.info.strength.knots} - {0.0})
+    for stop in stops:
+        near = [
+            enhance.apply(request(model, image, "float32", strength=strength), opened).image
+            for strength in (max(stop - 0.01, 1e-3), stop)
+        ]
+        assert np.abs(near[0] - near[1]).max() < 5 * STEP
