@@ -349,3 +349,15 @@ def test_nothing_is_clipped_at_the_smallest_width(make_panel: MakePanel, viewer:
     content = panel.settings_area.widget()
     assert content.minimumSizeHint().width() <= panel.settings_area.viewport().width()
     panel.hide()
+
+
+def test_view_scope_without_a_view_says_why(
+    make_panel: MakePanel, viewer: ViewerModel, fake_run: Any, qtbot: Any
+) -> None:
+    panel = make_panel(viewer)
+    panel.scope.setCurrentIndex(panel.scope.findData("view"))
+    viewer.layers["cells"].corner_pixels = np.array([[999, 999], [999, 999]])
+    panel.run()
+    finish(qtbot, panel)
+    assert "off the screen" in text_of(panel)
+    assert len(viewer.layers) == 1

@@ -194,7 +194,8 @@ def test_preview_waits_for_the_run_and_goes_on(
     assert len(session.requests) == n
     fake_run.go_on.set()
     qtbot.waitUntil(lambda: len(session.requests) > n, timeout=5000)
-    assert "cells enhanced" in viewer.layers
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["cells", "cells enhanced", "cells preview"]
 
 
 def test_the_main_thread_is_never_held_while_the_session_works(live: Any, session: Any, qtbot: Any) -> None:
@@ -223,3 +224,14 @@ def test_large_windows_are_previewed_in_their_middle(make_panel: MakePanel, sess
     qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=5000)
     assert viewer.layers["big preview"].data.size <= 1 << 20
     assert "middle of the view" in panel.badge.hint.text()
+
+
+def test_abandoned_preview_leaves_the_viewer_alone(live: Any, viewer: ViewerModel, session: Any, qtbot: Any) -> None:
+    settle(qtbot, session)
+    n = len(session.requests)
+    live.preview.abandon()
+    viewer.dims.set_current_step(0, 1)
+    live.strength.set_value(1.0)
+    qtbot.wait(150)
+    assert len(session.requests) == n
+    assert "cells preview" in viewer.layers

@@ -10,7 +10,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cellenhance.widgets._layers import Choices, snapshot
-from napari_cellenhance.widgets._results import preview_kwargs, result_layers, result_sentence
+from napari_cellenhance.widgets._results import count_objects, preview_kwargs, result_layers, result_sentence
 from napari_cellenhance.workflows.requests import EnhanceResult
 
 
@@ -68,7 +68,8 @@ def test_labels_and_points_come_in_the_same_place() -> None:
     for layer in layers:
         np.testing.assert_allclose(layer.data_to_world((3, 4)), source.data_to_world((3, 4)))
     assert layers[2].size[0] == 12.0
-    assert "1 objects. 1 blobs." in result_sentence(made, ["Image enhanced"])
+    assert count_objects(made) == 1
+    assert "2 objects. 1 blob." in result_sentence(made, ["Image enhanced"], 2)
 
 
 def test_no_blobs_is_an_empty_layer() -> None:

@@ -137,6 +137,18 @@ def test_guard_catches_logs_and_drops_surplus_arguments(caplog: pytest.LogCaptur
     assert "Traceback" in caplog.text
 
 
+def test_guard_outlives_its_window() -> None:
+    class Gone:
+        def show_error(self, message: str) -> None:
+            raise RuntimeError("wrapped C/C++ object of type QLabel has been deleted")
+
+        @guarded
+        def slot(self) -> None:
+            raise KeyError("layer")
+
+    Gone().slot()
+
+
 def test_settings_take_defaults_for_nonsense() -> None:
     assert settings_from(object()) == PluginSettings()
     odd = SimpleNamespace(device="abacus", memory_limit_mb=1, cache_folder=None, preview_delay_ms=-5)

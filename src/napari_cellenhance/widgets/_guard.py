@@ -60,6 +60,13 @@ def guarded(slot: Callable[..., Any]) -> Callable[..., None]:
             slot(self, *(args if takes_any else args[:n_taken]))
         except Exception as error:  # a door translates whatever comes
             _LOGGER.exception("%s failed", slot.__qualname__)
-            self.show_error(error_sentence(error))
+            _show(self, error_sentence(error))
 
     return call
+
+
+def _show(panel: Reports, sentence: str) -> None:
+    try:
+        panel.show_error(sentence)
+    except RuntimeError:  # the panel's window is gone; the log has it
+        _LOGGER.debug("nobody left to tell: %s", sentence)

@@ -62,7 +62,6 @@ class LayerView:
         Current position of the sliders, in pixels of level 0.
     window : tuple of (int, int)
         Visible box per dimension, half-open, in pixels of ``level``.
-    is_visible : bool
     colormap, blending, interpolation, contrast_limits
         How the layer is drawn.
     """
@@ -76,7 +75,6 @@ class LayerView:
     displayed: tuple[int, ...]
     index: tuple[int, ...]
     window: tuple[tuple[int, int], ...]
-    is_visible: bool = True
     colormap: Any = "gray"
     blending: str = "translucent_no_depth"
     interpolation: str = "nearest"
@@ -145,7 +143,6 @@ def snapshot(layer: Any, dims: Any) -> LayerView:
         displayed=tuple(int(d) - skipped for d in dims.displayed),
         index=tuple(int(min(max(i, 0), n - 1)) for i, n in zip(inside, shape, strict=True)),
         window=tuple((int(a), int(b) + 1) for a, b in zip(low, high, strict=True)),
-        is_visible=bool(layer.visible),
         colormap="gray" if layer.rgb else layer.colormap,
         blending=str(getattr(layer.blending, "value", layer.blending)),
         interpolation=str(getattr(layer.interpolation2d, "value", layer.interpolation2d)),

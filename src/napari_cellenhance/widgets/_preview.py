@@ -112,6 +112,19 @@ class LivePreview(QObject):
         self._background.close()
         self._session.clear()
 
+    def abandon(self) -> None:
+        """Stop without touching the viewer, which may be gone."""
+        self._is_on = False
+        self._timer.stop()
+        self._mailbox.close()
+        self._background.close()
+
+    def lay_over(self, layer: Any) -> None:
+        """Put the preview right above ``layer``, so that the next slider move is seen."""
+        if self._layer is not None and layer in self._viewer.layers:
+            layers = self._viewer.layers
+            layers.move(layers.index(self._layer), layers.index(layer) + 1)
+
     def show_error(self, message: str) -> None:
         """Show a sentence in the hint line."""
         self._say("paused", hint=message)

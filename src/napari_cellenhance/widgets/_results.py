@@ -10,7 +10,7 @@ from napari_cellenhance.widgets._geometry import Geometry
 from napari_cellenhance.widgets._layers import PREVIEW_MARK, Choices, LayerView, offset_of, view_region
 from napari_cellenhance.workflows.requests import EnhanceResult
 
-__all__ = ["METADATA_KEY", "LayerTuple", "preview_kwargs", "result_layers", "result_sentence"]
+__all__ = ["METADATA_KEY", "LayerTuple", "count_objects", "preview_kwargs", "result_layers", "result_sentence"]
 
 METADATA_KEY = "cellenhance"
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -123,7 +123,12 @@ def result_layers(result: EnhanceResult, view: LayerView, choices: Choices) -> l
     return layers
 
 
-def result_sentence(result: EnhanceResult, added: list[str]) -> str:
+def count_objects(result: EnhanceResult) -> int:
+    """Objects of the segmentation; reads every pixel, so call it in the worker."""
+    return 0 if result.labels is None else int(np.max(result.labels, initial=0))
+
+
+def result_sentence(result: EnhanceResult, added: list[str], n_objects: int = 0) -> str:
     """Say what came out, what was cut short, and what not to do with it."""
     names = ", ".join(f"“{name}”" for name in added)
     if result.is_complete:
@@ -131,10 +136,14 @@ def result_sentence(result: EnhanceResult, added: list[str]) -> str:
     else:
         text = f"Cancelled after {result.n_done} of {result.n_total} tiles; {names} holds what was done, the rest is 0."
     if result.labels is not None:
-        text += f" {int(np.max(result.labels, initial=0))} objects."
+        text += f" {_counted(n_objects, 'object')}."
     if result.points is not None:
-        text += f" {len(result.points)} blobs."
+        text += f" {_counted(len(result.points), 'blob')}."
     return " ".join([text, *result.warnings, NOT_QUANTITATIVE])
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def preview_kwargs(view: LayerView, axes: str, corner: tuple[int, int], level: int) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from napari_cellenhance.widgets._filter_picker import FilterPicker
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import ImageForm, has_stack, suggest_dark
 from napari_cellenhance.widgets._layer_picker import LayerPicker
-from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, pause_reason, snapshot
+from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, snapshot
 from napari_cellenhance.widgets._outputs import OutputChoice
 from napari_cellenhance.widgets._preview import LivePreview
 from napari_cellenhance.widgets._preview_badge import PreviewBadge
-from napari_cellenhance.widgets._results import result_layers, result_sentence
+from napari_cellenhance.widgets._results import count_objects, result_layers, result_sentence
 from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_settings
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._strength import StrengthSlider
@@ -46,8 +46,6 @@ def run_problem(view: LayerView | None, choices: Choices | None, axes_problem: s
         return axes_problem
     if "S" in choices.axes and choices.channels == "all" and (choices.segment or choices.blobs):
         return "Objects are found in one grey image: choose Grey or a single colour under Channels."
-    if choices.scope == "view":
-        return pause_reason(view, choices.axes) or ""
     return ""
 
 
@@ -154,6 +152,8 @@ class EnhancePanel(QWidget):
         self.preview.status_changed.connect(self.badge.show_status)
         self.preview.device_known.connect(self.show_device)
         self._samples.delivered.connect(self._on_suggested)
+        # When the whole window goes, only Qt knows; by then no method of this panel may be called.
+        self.destroyed.connect(partial(_let_go, self.preview, self._samples))
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -246,9 +246,10 @@ class EnhancePanel(QWidget):
             return
         settings = read_settings()
 
-        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> EnhanceResult:
+        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> tuple[EnhanceResult, int]:
             request = build_request(view, choices, settings)
-            return enhance.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+            result = enhance.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+            return result, count_objects(result)
 
         self._job = start_job(
             f"Enhance {view.name}",
@@ -278,26 +279,28 @@ class EnhancePanel(QWidget):
         if outcome.error is not None:
             self.foot.show_error(error_sentence(outcome.error))
         elif outcome.value is not None:
-            self._add(outcome.value, view, choices)
+            result, n_objects = outcome.value
+            self._add(result, n_objects, view, choices)
             if has_new_data(layer, view):
                 self.foot.add_info(
                     f"The data of “{view.name}” changed while it ran; the result shows the earlier data."
                 )
 
-    def _add(self, result: EnhanceResult, view: LayerView, choices: Choices) -> None:
+    def _add(self, result: EnhanceResult, n_objects: int, view: LayerView, choices: Choices) -> None:
         if line := device_line(result.provenance):
             self.show_device(line)
         if not result.is_complete and result.n_done == 0:
             self.foot.show_info("Cancelled before anything was finished; no layer was added.")
             return
-        names = []
-        for data, kwargs, kind in result_layers(result, view, choices):
-            layer = getattr(self._viewer, f"add_{kind}")(data, **kwargs)
-            names.append(str(layer.name))
+        added = [
+            getattr(self._viewer, f"add_{kind}")(data, **kwargs)
+            for data, kwargs, kind in result_layers(result, view, choices)
+        ]
+        self.preview.lay_over(added[0])
         source = self.layers.layer()
         if source is not None:
             self._viewer.layers.selection.active = source
-        self.foot.show_info(result_sentence(result, names))
+        self.foot.show_info(result_sentence(result, [str(layer.name) for layer in added], n_objects))
 
     # --- showing ------------------------------------------------------------------------
 
@@ -346,6 +349,11 @@ class EnhancePanel(QWidget):
         self._samples.close()
         self.preview.close()
         self.layers.release()
+
+
+def _let_go(preview: LivePreview, samples: LatestOnly, *_: Any) -> None:
+    preview.abandon()
+    samples.close()
 
 
 def _combo(entries: tuple[tuple[str, str], ...], name: str, tip: str) -> QComboBox:
