@@ -87,6 +87,12 @@ def test_large_images_are_normalised_block_by_block_to_the_same_values() -> None
     np.testing.assert_allclose(normalizer.normalize(image), expected, atol=1e-6)
 
 
+def test_a_single_value_is_normalised_too() -> None:
+    value = fit_normalizer("minmax", np.array([0.0, 4.0])).normalize(np.array(1.0))
+    assert value.shape == ()
+    assert value == 0.25
+
+
 # --- bad and odd pixels -----------------------------------------------------------------
 
 
@@ -315,6 +321,10 @@ def test_a_doubtful_suggestion_says_so() -> None:
     assert "please check" in suggest_dark_objects(noise)[1]
 
 
-@pytest.mark.parametrize("image", [np.ones((20, 20)), np.arange(4.0).reshape(1, 4), np.ones((1, 1))])
+@pytest.mark.parametrize(
+    "image",
+    [np.ones((20, 20)), np.arange(4.0).reshape(1, 4), np.ones((1, 1)), np.tile([0.0, 1.0, 0.0], (30, 11))],
+    ids=["constant", "1x4", "1x1", "stripes finer than the smoothing"],
+)
 def test_a_plane_without_contrast_or_size_gets_no_suggestion(image: np.ndarray) -> None:
     assert suggest_dark_objects(image) == (False, "")

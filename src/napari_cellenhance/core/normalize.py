@@ -336,7 +336,7 @@ def suggest_dark_objects(plane: NDArray[Any]) -> tuple[bool, str]:
     smooth = uniform_filter(normalizer.normalize(pixels), 3)
     residual = smooth - gaussian_filter(smooth, max(pixels.shape) / 8, mode="nearest")
     spread = float(residual.std())
-    if spread == 0.0:
+    if spread < 1e-6:  # nothing but rounding
         return False, ""
     skewness = float(((residual - residual.mean()) ** 3).mean()) / spread**3
     is_dark = skewness < 0
