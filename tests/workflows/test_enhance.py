@@ -259,6 +259,16 @@ def test_pixels_without_a_number_stay_none_and_do_not_spread(request_of: Request
     assert any("3 pixels" in sentence for sentence in result.warnings)
 
 
+def test_one_bright_spot_on_an_even_ground_is_not_taken_for_a_flat_plane(request_of: RequestOf) -> None:
+    plane = np.zeros((64, 64), np.uint16)
+    plane[30, 30] = 900
+    result = enhance.run(request_of(plane, "YX", filter_id="gaussian", strength=1.0))
+    assert np.isfinite(result.image).all()
+    assert np.unravel_index(int(np.argmax(result.image)), plane.shape) == (30, 30)
+    assert not any("single grey value" in sentence for sentence in result.warnings)
+
+
+
 @pytest.mark.parametrize("statistics", ["plane", "stack"])
 def test_flat_planes_become_zeros_with_a_sentence(request_of: RequestOf, stack: Stack, statistics: str) -> None:
     image = stack(2, 32, 40)

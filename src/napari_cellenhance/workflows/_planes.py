@@ -121,8 +121,13 @@ class PreparedPlane:
 
 
 def fit(spec: FilterSpec, planes: NDArray[Any] | Sequence[NDArray[Any]]) -> Normalizer:
-    """Measure the normaliser that the filter's card asks for, on whole planes."""
-    return fit_normalizer(spec.normalizer, planes, **dict(spec.normalizer_settings))
+    """Measure the normaliser that the filter's card asks for, on whole planes.
+
+    Objects smaller than what percentiles leave out (a few bright spots on an even ground) would make
+    the range zero; then smallest and largest value take their place.
+    """
+    normalizer = fit_normalizer(spec.normalizer, planes, **dict(spec.normalizer_settings))
+    return fit_normalizer("minmax", planes) if normalizer.is_flat else normalizer
 
 
 def prepare(raw: NDArray[Any], normalizer: Normalizer, objects_are_dark: bool) -> PreparedPlane:

@@ -58,9 +58,7 @@ class StrengthInfo:
     def clamp(self, strength: float) -> float:
         """Nearest allowed strength; ``ParameterError`` for NaN or infinity."""
         if not np.isfinite(strength):
-            raise ParameterError(
-                f"strength is {strength}; expected a number from {self.minimum} to {self.maximum}"
-            )
+            raise ParameterError(f"strength is {strength}; expected a number from {self.minimum} to {self.maximum}")
         return float(min(max(strength, self.minimum), self.maximum))
 
 
