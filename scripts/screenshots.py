@@ -24,7 +24,7 @@ SIZE = (1360, 860)
 N_FRAMES = 24
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 600.0) -> None:
     """Let the window live until ``condition`` holds.
 
     Raises

@@ -113,9 +113,8 @@ class LivePreview(QObject):
         self._session.clear()
 
     def abandon(self) -> None:
-        """Stop without touching the viewer, which may be gone."""
+        """Stop without touching the viewer or anything of Qt, which may be gone already."""
         self._is_on = False
-        self._timer.stop()
         self._mailbox.close()
         self._background.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
@@ -72,7 +73,7 @@ class EnhancePanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self._job: Job | None = None
-        self._is_closed = False
+        self._gone = Event()
         self._samples = LatestOnly()
         self._sampled = 0
         self.layers = LayerPicker(viewer)
@@ -153,7 +154,7 @@ class EnhancePanel(QWidget):
         self.preview.device_known.connect(self.show_device)
         self._samples.delivered.connect(self._on_suggested)
         # When the whole window goes, only Qt knows; by then no method of this panel may be called.
-        self.destroyed.connect(partial(_let_go, self.preview, self._samples))
+        self.destroyed.connect(partial(_let_go, self._gone, self.preview, self._samples))
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class EnhancePanel(QWidget):
 
     @guarded
     def _on_changed(self) -> None:
-        if self._is_closed:
+        if self._gone.is_set():
             return
         view, choices = self._view(), self.choices()
         is_stack = view is not None and choices is not None and has_stack(choices.axes, view.shape)
@@ -233,7 +234,7 @@ class EnhancePanel(QWidget):
     @guarded
     def _on_suggested(self, ticket: int, outcome: Outcome) -> None:
         # A sample that cannot be judged (all NaN, say) is no reason to bother anyone before Run.
-        if ticket == self._sampled and outcome.error is None and not self._is_closed:
+        if ticket == self._sampled and outcome.error is None and not self._gone.is_set():
             self.image.show_suggestion(outcome.value)
 
     @guarded
@@ -271,7 +272,7 @@ class EnhancePanel(QWidget):
     @guarded
     def _on_ended(self, layer: Any, view: LayerView, choices: Choices, outcome: Outcome) -> None:
         self._job = None
-        if self._is_closed:
+        if self._gone.is_set():
             return
         self.foot.set_running(is_running=False)
         self.preview.hold(False)
@@ -328,7 +329,7 @@ class EnhancePanel(QWidget):
             event is not None
             and event.type() == QEvent.Type.ParentChange
             and self.parent() is None
-            and not self._is_closed
+            and not self._gone.is_set()
         ):
             self.shut_down()
         return bool(super().event(event))
@@ -341,9 +342,9 @@ class EnhancePanel(QWidget):
     @guarded
     def shut_down(self) -> None:
         """Cancel the run, remove the preview, let go of the viewer. Harmless when done twice."""
-        if self._is_closed:
+        if self._gone.is_set():
             return
-        self._is_closed = True
+        self._gone.set()
         if self._job is not None:
             self._job.cancel()
         self._samples.close()
@@ -351,7 +352,8 @@ class EnhancePanel(QWidget):
         self.layers.release()
 
 
-def _let_go(preview: LivePreview, samples: LatestOnly, *_: Any) -> None:
+def _let_go(gone: Event, preview: LivePreview, samples: LatestOnly, *_: Any) -> None:
+    gone.set()
     preview.abandon()
     samples.close()
 
