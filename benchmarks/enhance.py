@@ -195,7 +195,7 @@ def _volume(n_planes: int, size: int) -> NDArray[np.uint8]:
             cy, cx, r = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(5, 12)
             near = np.s_[max(0, int(cy - 4 * r)) : int(cy + 4 * r), max(0, int(cx - 4 * r)) : int(cx + 4 * r)]
             distance = ((y[near] - cy) ** 2 + (x[near] - cx) ** 2) / r**2
-            plane[near] += rng.uniform(30, 180) / (1 + np.exp(6 * np.minimum(distance - 1, 20)))
+            plane[near] += rng.uniform(30, 180) / (1 + np.exp(6 * np.minimum(distance - 1, 10)))
         planes.append(np.clip(plane, 0, 255).astype(np.uint8))
     return np.stack(planes)
 

@@ -3,8 +3,9 @@
 Norm by norm: each needs the statistics of the earlier ones, so a plane that is too large
 for one pass is walked through once per norm, in bands of rows. Cheap maps (encoder and
 decoder) are computed again from what lies before them; only the trunk, at a quarter of
-the resolution, is stored (two maps of 128 channels: 48 bytes per pixel of the plane in
-bf16, where the sums of the residual blocks stay in float32). Planes of a stack are pooled as if they were one large plane.
+the resolution, is stored: two maps of 128 channels, 48 bytes per pixel of the plane in
+bf16, where the sums of the residual blocks stay in float32. Planes of a stack are pooled
+as if they were one large plane.
 """
 
 from __future__ import annotations
