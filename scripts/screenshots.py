@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication
 
 PLUGIN, DOCK = "napari-cellenhance", "Enhance cells"
 SIZE = (1360, 860)
-N_FRAMES = 24
+N_FRAMES = 12
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 600.0) -> None:

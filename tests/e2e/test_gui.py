@@ -283,6 +283,26 @@ def test_multiscale_and_lazy_layers(viewer: Any, qtbot: Any) -> None:
     assert viewer.layers["pyramid enhanced"].data.shape == (512, 512)
 
 
+def test_asynchronous_slicing(viewer: Any, qtbot: Any) -> None:
+    from napari.settings import get_settings
+
+    experimental = get_settings().experimental
+    experimental.async_ = True
+    try:
+        viewer.open_sample(PLUGIN, "ht29")
+        panel = open_dock(viewer)
+        panel.filters.choose("gaussian")
+        panel.badge.switch.setChecked(True)
+        qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=PATIENCE_MS)
+        viewer.dims.set_current_step(0, 2)
+        qtbot.waitUntil(lambda: panel.preview.layer.translate[0] == 2, timeout=PATIENCE_MS)
+        run_to_the_end(panel, qtbot)
+        assert viewer.layers["HT29 cells enhanced"].data.shape == (3, 384, 384)
+        panel.badge.switch.setChecked(False)
+    finally:
+        experimental.async_ = False
+
+
 def test_preferences_are_read(plugin_settings: Any, npe2pm: Any) -> None:
     from pathlib import Path
 

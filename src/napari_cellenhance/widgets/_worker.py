@@ -115,7 +115,10 @@ class Job(QObject):
         is_last = progress.n_done >= progress.n_total
         if is_last or now - self._last_report >= _PROGRESS_EVERY_S:
             self._last_report = now
-            self.progressed.emit(progress)
+            try:
+                self.progressed.emit(progress)
+            except RuntimeError:  # Python is going down, and Qt's half of this job is gone already
+                self._cancel.set()
 
     def _show_in_activity_dock(self, progress: Progress) -> None:
         if self._bar is None or progress.n_total <= 0:
