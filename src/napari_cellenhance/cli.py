@@ -99,7 +99,7 @@ def _print_version(is_asked: bool) -> None:
 _Debug = Annotated[bool, typer.Option("--debug", callback=_debug_on, help="Show where in the program an error arose.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps or openvino.")]
 _Precision = Annotated[
     Literal["auto", "float32", "bfloat16"], typer.Option(help="auto takes bfloat16 where the processor is fast at it.")
 ]

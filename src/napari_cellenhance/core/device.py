@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16"]
 
-_SHORTAGE = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_SHORTAGE = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
 
 _BF16_GAIN = 1.15
 """bf16 must beat fp32 by this factor in the probe: without native instructions it is 5–70× slower."""
@@ -37,7 +37,7 @@ class DeviceChoice:
     Parameters
     ----------
     device : str
-        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as torch names it.
+        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as torch names it, or ``openvino``: the CPU, by OpenVINO.
     precision : "float32" or "bfloat16"
     note : str
         A sentence for the user: "running on …", and why if it is not what was asked.
@@ -51,6 +51,11 @@ class DeviceChoice:
     is_fallback: bool = False
 
     @property
+    def torch_device(self) -> str:
+        """Where the tensors live: ``openvino`` computes on the CPU's."""
+        return "cpu" if self.device == "openvino" else self.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The torch type of ``precision``."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -62,10 +67,10 @@ def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceCho
     Parameters
     ----------
     requested : str
-        ``auto`` (first usable of CUDA, MPS, CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto`` (first usable of CUDA, MPS, CPU), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``openvino``.
     precision : str
         ``auto`` (bf16 on a CPU that computes it natively and faster, float32 elsewhere),
-        ``float32`` or ``bfloat16``.
+        ``float32`` or ``bfloat16``. MPS and OpenVINO compute in float32 only.
 
     Raises
     ------
@@ -78,8 +83,8 @@ def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceCho
         raise ParameterError(f"precision is {precision!r}; expected auto, float32 or bfloat16")
     name = requested.strip().lower()
     kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
-        raise DeviceError(f"device is {requested!r}; expected auto, cpu, cuda, cuda:N or mps")
+    if kind not in ("auto", "cpu", "cuda", "mps", "openvino") or (index and not index.isdigit()):
+        raise DeviceError(f"device is {requested!r}; expected auto, cpu, cuda, cuda:N, mps or openvino")
     candidates = ["cuda", "mps"] if kind == "auto" else [name] if kind != "cpu" else []
     refusals = []
     for candidate in candidates:
@@ -93,10 +98,10 @@ def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceCho
 
 def _with_precision(device: str, precision: str, why: str) -> DeviceChoice:
     reasons = [why] if why else []
-    if device == "mps":
+    if device in ("mps", "openvino"):
         chosen: Precision = "float32"
         if precision == "bfloat16":
-            reasons.append("bfloat16 is not used on MPS")
+            reasons.append("bfloat16 is not used on MPS" if device == "mps" else "bfloat16 is not used with OpenVINO")
     elif precision == "auto":
         chosen = "bfloat16" if device == "cpu" and bf16_verdict().is_fast else "float32"
     else:
@@ -111,12 +116,14 @@ def _title(device: str) -> str:
         return f"{torch.cuda.get_device_name(device)} ({device})"
     if device == "mps":
         return "Apple GPU (mps)"
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU{' with OpenVINO' if device == 'openvino' else ''}, {torch.get_num_threads()} threads"
 
 
 @functools.cache
 def device_refusal(device: str) -> str | None:
-    """Reason why a GPU cannot be used, or None where a small convolution gives the right numbers."""
+    """Reason why a GPU or OpenVINO cannot be used; None for a GPU whose small convolution gives the right numbers."""
+    if device == "openvino":
+        return _openvino_refusal()
     if device.startswith("cuda") and not torch.cuda.is_available():
         return "this PyTorch sees no CUDA device (no NVIDIA GPU, its driver is too old, or a CPU-only build)"
     if device == "mps" and not torch.backends.mps.is_available():
@@ -127,6 +134,19 @@ def device_refusal(device: str) -> str | None:
         _LOGGER.warning("probe of %s failed", device, exc_info=True)
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return f"a test convolution failed: {first_line}"
+
+
+def _openvino_refusal() -> str | None:
+    try:
+        import openvino
+
+        has_cpu = "CPU" in openvino.Core().available_devices
+    except ImportError:
+        return 'OpenVINO is not installed; run pip install "napari-cellenhance[openvino]"'
+    except (RuntimeError, OSError) as error:
+        _LOGGER.warning("OpenVINO does not start", exc_info=True)
+        return f"OpenVINO does not start: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    return None if has_cpu else "this OpenVINO has no CPU plugin"
 
 
 def _probe_is_right(device: str) -> bool:

@@ -11,7 +11,7 @@ __all__ = ["DEVICES", "PLUGIN", "PluginSettings", "read_settings", "settings_fro
 _LOGGER = logging.getLogger(__name__)
 
 PLUGIN = "napari-cellenhance"
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "mps", "openvino")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class PluginSettings:
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``mps`` or ``openvino``.
     memory_limit_mb : int
         Working memory of one plane, in MB; tiles get smaller to keep it.
     cache_folder : str

@@ -82,7 +82,7 @@ class Engine:
 
     def _shrink(self, error: Exception) -> None:
         _LOGGER.warning("out of memory at tiles of %d px on %s: %s", self.tile_px, self.opened.choice.device, error)
-        is_on_cpu = self.opened.choice.device == "cpu"
+        is_on_cpu = self.opened.choice.torch_device == "cpu"
         _release(self.opened.choice.device)
         if self._n_shrinks < _N_SHRINKS and self.tile_px > _MIN_TILE_PX:
             self._n_shrinks += 1

@@ -85,7 +85,9 @@ class OpenedFilter:
 
     def with_memory(self, memory_limit_mb: int) -> OpenedFilter:
         """The same filter kept to another amount of working memory."""
-        return _assemble(self.spec, self.module, self.choice, memory_limit_mb)
+        keep_to = getattr(self.enhancer, "with_memory", None)
+        enhancer = self.enhancer if keep_to is None else keep_to(memory_limit_mb)
+        return dataclasses.replace(self, enhancer=enhancer, memory_limit_mb=memory_limit_mb)
 
     def on_cpu(self, reason: str) -> OpenedFilter:
         """The same filter on the CPU, in float32."""
@@ -172,7 +174,12 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
     else:
         from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
 
-        enhancer = NUNetEnhancer(module, spec.info, choice, memory_limit_mb=memory_limit_mb)
+        make: type[NUNetEnhancer] = NUNetEnhancer
+        if choice.device == "openvino":
+            from napari_cellenhance.core.recipes.nunet_openvino import OpenVINOEnhancer
+
+            make = OpenVINOEnhancer
+        enhancer = make(module, spec.info, choice, memory_limit_mb=memory_limit_mb)
     return OpenedFilter(spec=spec, enhancer=enhancer, choice=choice, memory_limit_mb=memory_limit_mb, module=module)
 
 

@@ -141,7 +141,7 @@ def _devices(device: str, precision: str) -> Iterator[Finding]:
             advice=f"PyTorch does not start ({_one_line(error)}); install it again as pytorch.org tells.",
         )  # fmt: skip
         return
-    for candidate in ("cuda", "mps"):
+    for candidate in ("cuda", "mps", "openvino"):
         refusal = device_refusal(candidate)
         yield Finding(topic="Devices", name=candidate, value=refusal or "usable")
     verdict = bf16_verdict()

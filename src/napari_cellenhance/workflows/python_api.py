@@ -53,7 +53,7 @@ def enhance(
         Measure brightness and contrast for every plane, or once for the whole stack, which
         removes flicker along Z and T.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``openvino``.
     precision : "auto", "float32" or "bfloat16"
         ``auto`` takes bfloat16 where the processor is fast at it.
     tile_px : int, optional

@@ -74,7 +74,7 @@ class EnhanceRequest:
     region : Region or None
         Compute only this window of every plane; statistics still come from the whole plane.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``openvino``.
     precision : str
         ``auto`` (bf16 where the processor has it), ``float32`` or ``bfloat16``.
     tile_px : int or None

@@ -8,8 +8,10 @@ References
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pool
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
 
-__all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures"]
+__all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures", "inside"]
 
 _MIN_SIDE_PX = 16
 _NETWORK_SCALE = 255.0
@@ -112,7 +114,7 @@ class NUNetEnhancer:
         self.info = info
         self.choice = choice
         self.memory_limit = memory_limit_mb * 10**6
-        self._net = FastNUNet(module, choice.device, choice.dtype)
+        self._net = FastNUNet(module, choice.torch_device, choice.dtype)
 
     halo_px = HALO_PX
     """Context that :meth:`encode` adds to a region."""
@@ -121,6 +123,12 @@ class NUNetEnhancer:
     def bytes_per_px(self) -> int:
         """Estimated working memory per pixel of a tile, in bytes."""
         return _BYTES_PER_PX_FLOAT32 * self._net.dtype.itemsize // 4
+
+    def with_memory(self, memory_limit_mb: int) -> Self:
+        """The same filter, its loaded network shared, kept to another amount of working memory."""
+        other = copy.copy(self)
+        other.memory_limit = memory_limit_mb * 10**6
+        return other
 
     def calibrate(self, planes: Sequence[NDArray[np.float32]], checkpoint: Checkpoint) -> NUNetCalibration:
         """Exact statistics over all pixels of all planes, as the run treats them."""
@@ -148,15 +156,11 @@ class NUNetEnhancer:
         """Features of a region, equal to the same crop of the whole plane's features."""
         padded = _PaddedPlane.of(plane)
         found = calibration.statistics.to(self._net.device)
-
-        def normalise(index: int, x: Tensor) -> Tensor:
-            return self._net.normalise(index, x, found.means[index], found.variances[index])
-
         wanted = padded.shift(region)
         plan = self._net.plan(wanted, padded.shape)
         with torch.inference_mode():
-            raw = self._net.raw_features(self._source(padded)(plan.source), plan, normalise)
-        return NUNetFeatures(raw, found.means[LAST], found.variances[LAST], plan, _inside(wanted, plan.region))
+            raw = self._raw(self._source(padded), plan, found)
+        return NUNetFeatures(raw, found.means[LAST], found.variances[LAST], plan, inside(wanted, plan.region))
 
     def decode(self, features: NUNetFeatures, strength: float) -> NDArray[np.float32]:
         """Image of the region in [0, 1]; an unconditioned network ignores ``strength``."""
@@ -170,6 +174,26 @@ class NUNetEnhancer:
         return shape[0] * shape[1] * self.bytes_per_px <= self.memory_limit
 
     def _one_pass(self, padded: _PaddedPlane, checkpoint: Checkpoint) -> tuple[NUNetCalibration, NUNetFeatures]:
+        whole = Region(0, padded.shape[0], 0, padded.shape[1])
+        plan = self._net.plan(whole, padded.shape)
+        with torch.inference_mode():
+            raw, statistics = self._measure(self._source(padded), plan, checkpoint)
+        wanted = padded.shift(Region.whole(padded.plane))
+        features = NUNetFeatures(
+            raw, statistics.means[LAST], statistics.variances[LAST], plan, inside(wanted, plan.region)
+        )
+        return NUNetCalibration(statistics, 1), features
+
+    def _raw(self, source: Source, plan: Plan, statistics: NormStatistics) -> Tensor:
+        """Raw output of convolution #10 on the plan's last window, with given statistics."""
+
+        def normalise(index: int, x: Tensor) -> Tensor:
+            return self._net.normalise(index, x, statistics.means[index], statistics.variances[index])
+
+        return self._net.raw_features(source(plan.source), plan, normalise)
+
+    def _measure(self, source: Source, plan: Plan, checkpoint: Checkpoint) -> tuple[Tensor, NormStatistics]:
+        """Raw output of convolution #10 on the whole plane, and the statistics of all norms there."""
         found: list[tuple[Tensor, Tensor]] = []
 
         def measure(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,16 +203,11 @@ class NUNetEnhancer:
             found.append(pooled.result(self._net.device))
             return found[-1]
 
-        whole = Region(0, padded.shape[0], 0, padded.shape[1])
-        plan = self._net.plan(whole, padded.shape)
-        with torch.inference_mode():
-            raw = self._net.raw_features(
-                self._source(padded)(plan.source), plan, lambda index, x: self._net.normalise(index, x, *measure(x))
-            )
-            mean, var = measure(raw)
-        statistics = NormStatistics(tuple(m for m, _ in found), tuple(v for _, v in found))
-        wanted = padded.shift(Region.whole(padded.plane))
-        return NUNetCalibration(statistics, 1), NUNetFeatures(raw, mean, var, plan, _inside(wanted, plan.region))
+        raw = self._net.raw_features(
+            source(plan.source), plan, lambda index, x: self._net.normalise(index, x, *measure(x))
+        )
+        measure(raw)
+        return raw, NormStatistics(tuple(m for m, _ in found), tuple(v for _, v in found))
 
     def _source(self, padded: _PaddedPlane) -> Source:
         def read(window: Region) -> Tensor:
@@ -200,7 +219,8 @@ class NUNetEnhancer:
         return read
 
 
-def _inside(wanted: Region, outer: Region) -> tuple[slice, slice]:
+def inside(wanted: Region, outer: Region) -> tuple[slice, slice]:
+    """Slices that cut ``wanted`` out of an array that covers ``outer``."""
     return (
         slice(wanted.y0 - outer.y0, wanted.y1 - outer.y0),
         slice(wanted.x0 - outer.x0, wanted.x1 - outer.x0),
