@@ -100,6 +100,10 @@ class OpenVINOTrunk:
         if is_measuring not in self._requests:
             self._requests[is_measuring] = _compile(self._net, is_measuring)
         request = self._requests[is_measuring]
+        other = self._requests.get(not is_measuring)
+        if other is not None:
+            # Each graph keeps the maps of its last run; one of them at a time stays within the memory limit.
+            other.get_compiled_model().release_memory()
         checkpoint()
         request.start_async(dict(enumerate(inputs)), share_inputs=True)
         try:

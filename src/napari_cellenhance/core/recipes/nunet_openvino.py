@@ -15,6 +15,9 @@ from napari_cellenhance.core.tiling import Region
 
 __all__ = ["OpenVINOEnhancer"]
 
+_BYTES_PER_PX = 720
+"""Peak of one pass, per pixel: OpenVINO keeps more maps at a time than torch does."""
+
 
 class OpenVINOEnhancer(NUNetEnhancer):
     """Same steps and same pixels as :class:`NUNetEnhancer`, up to rounding.
@@ -36,6 +39,11 @@ class OpenVINOEnhancer(NUNetEnhancer):
     def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
         super().__init__(module, info, choice, memory_limit_mb=memory_limit_mb)
         self._trunk = OpenVINOTrunk(self._net)
+
+    @property
+    def bytes_per_px(self) -> int:
+        """Estimated working memory per pixel of a tile, in bytes."""
+        return _BYTES_PER_PX
 
     def _raw(self, source: Source, plan: Plan, statistics: NormStatistics) -> Tensor:
         wanted = plan.windows[LAST]
