@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -243,3 +244,20 @@ def test_broken_openvino_is_not_used(
     choice = choose_device("openvino", "float32")
     assert choice.device == "cpu"
     assert reason in choice.note
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the signal stack of Linux")
+def test_the_calling_thread_keeps_its_signal_stack() -> None:
+    """OpenVINO's CPU plugin leaves a freed one behind; on the main thread the next Ctrl-C was the end."""
+    pytest.importorskip("openvino")
+    program = (
+        "import os, signal, numpy as np\n"
+        "from napari_cellenhance import enhance\n"
+        "x = np.random.default_rng(0).random((128, 128)).astype(np.float32)\n"
+        "enhance(x, model='nunet', strength=5, axes='YX', device='openvino', tile_px=64)\n"
+        "signal.signal(signal.SIGINT, lambda *a: print('interrupted'))\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "print('alive')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.split() == ["interrupted", "alive"], done.stderr

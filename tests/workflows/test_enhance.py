@@ -268,7 +268,6 @@ def test_one_bright_spot_on_an_even_ground_is_not_taken_for_a_flat_plane(request
     assert not any("single grey value" in sentence for sentence in result.warnings)
 
 
-
 @pytest.mark.parametrize("statistics", ["plane", "stack"])
 def test_flat_planes_become_zeros_with_a_sentence(request_of: RequestOf, stack: Stack, statistics: str) -> None:
     image = stack(2, 32, 40)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class OpenVINOTrunk:
         self._net = network
         self._requests: dict[bool, Any] = {}
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openvino")
 
     def raw_features(self, image: Tensor, statistics: NormStatistics, keep: tuple[slice, slice]) -> Tensor:
         """Raw output of convolution #10 with given statistics of norms 0…13.
@@ -97,22 +99,33 @@ class OpenVINOTrunk:
             return _copy_of(request, everything), NormStatistics(tuple(found[0::2]), tuple(found[1::2]))
 
     def _run(self, is_measuring: bool, inputs: Sequence[_Maps], checkpoint: Callable[[], None]) -> Any:
+        request = self._apart(self._prepared, is_measuring)
+        checkpoint()
+        self._apart(request.start_async, dict(enumerate(inputs)), None, True)
+        try:
+            while not self._apart(request.wait_for, _POLL_MS):
+                checkpoint()
+        except BaseException:
+            self._apart(_stop, request)
+            raise
+        return request
+
+    def _apart(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call OpenVINO on a thread of its own.
+
+        Its CPU plugin gives the calling thread an alternate signal stack and frees it later (seen in 2026.4 by
+        reading ``sigaltstack``): on the main thread the next Ctrl-C would end the process.
+        """
+        return self._thread.submit(function, *arguments).result()
+
+    def _prepared(self, is_measuring: bool) -> Any:
         if is_measuring not in self._requests:
             self._requests[is_measuring] = _compile(self._net, is_measuring)
-        request = self._requests[is_measuring]
         other = self._requests.get(not is_measuring)
         if other is not None:
             # Each graph keeps the maps of its last run; one of them at a time stays within the memory limit.
             other.get_compiled_model().release_memory()
-        checkpoint()
-        request.start_async(dict(enumerate(inputs)), share_inputs=True)
-        try:
-            while not request.wait_for(_POLL_MS):
-                checkpoint()
-        except BaseException:
-            _stop(request)
-            raise
-        return request
+        return self._requests[is_measuring]
 
 
 def _copy_of(request: Any, keep: tuple[slice, slice]) -> Tensor:
