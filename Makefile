@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
 # The version the tests were last run with; a CPU wheel is taken where pip can see one. Another source:
-#   make demo TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+#   make demo TORCH_ARGS="--find-links FOLDER_OF_WHEELS"
 TORCH ?= torch==2.13.0
 TORCH_ARGS ?=
 PYTEST_ARGS ?=
