@@ -15,7 +15,7 @@ import torch
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.train import TrainRequest, run
-from napari_cellenhance.zoo.manifest import list_models, read_user_card
+from napari_cellenhance.zoo.manifest import find_model, list_models, read_user_card
 from napari_cellenhance.zoo.weights import load_state
 
 
@@ -86,6 +86,11 @@ def test_a_shipped_model_can_be_tuned_to_own_images(request_: TrainRequest) -> N
     result = run(replace(request_, init_from="nunet", n_steps=1, validate_every=1, learning_rate=1e-4))
     card = read_user_card(result.card)
     assert card.training["init_from"] == "nunet"
+    parent = find_model("nunet")
+    assert card.strength.knots == parent.strength.knots
+    factor, ratio = parent.training["balance_factor"], parent.training["loss_ratio_per_strength"]
+    assert isinstance(factor, float) and isinstance(ratio, float)
+    assert card.training["balance_factor"] == pytest.approx(factor * ratio), "the slider keeps its meaning"
     with pytest.raises(ParameterError, match="fixed strength"):
         run(replace(request_, init_from="nunet", strength=8.0))
 

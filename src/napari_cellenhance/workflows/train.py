@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,10 +134,10 @@ def run(
     )  # fmt: skip
     rng = np.random.default_rng(request.seed)
     train, valid = split_sources(sources, request.validation_fraction, rng)
-    settings = _recipe_settings(request)
+    module, parent_factor = _network(request)
+    settings = _recipe_settings(request, module)
     perception = _open_perception(request)
     bank = _style_bank(request, settings, perception, train, rng)
-    module = _network(request)
     recipe = NUNetRecipe(
         module, perception, bank, train, valid, settings, seed=request.seed, use_bf16=_use_bf16(request.precision)
     )
@@ -147,7 +148,8 @@ def run(
     identity = json.dumps(_identity(request, settings, fit_settings), sort_keys=True)
     checkpoint = out / "checkpoint.safetensors"
     state, factor = _resume(checkpoint, identity) if request.resume else (FitState(), None)
-    recipe.balance_factor = factor if factor is not None else balance(recipe, settings.n_dry_run, request.seed)
+    known = factor if factor is not None else parent_factor
+    recipe.balance_factor = known if known is not None else balance(recipe, settings.n_dry_run, request.seed)
     if factor is None:
         torch.manual_seed(request.seed)
 
@@ -167,14 +169,15 @@ def run(
     return _publish(request, out, module, recipe, bank, settings, fit_settings, result.state, result.stopped, sources)
 
 
-def _recipe_settings(request: TrainRequest) -> NUNetTraining:
+def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
     from napari_cellenhance.core.recipes.nunet import NUNetTraining
 
-    strengths = (KNOTS[0], KNOTS[-1]) if request.strength is None else (request.strength, request.strength)
+    strengths = (module.knots[0], module.knots[-1]) if module.knots else (request.strength, request.strength)
+    options = dict(request.recipe_options)
+    if request.init_from is not None:
+        options.setdefault("n_anchored", 0)  # the network shows the objects already
     try:
-        return NUNetTraining(
-            crop_px=request.crop_px, batch_size=request.batch_size, strengths=strengths, **request.recipe_options
-        )
+        return NUNetTraining(crop_px=request.crop_px, batch_size=request.batch_size, strengths=strengths, **options)
     except TypeError as error:
         raise ParameterError(f"unknown training option: {error}") from error
 
@@ -226,7 +229,8 @@ def _style_bank(
     return bank
 
 
-def _network(request: TrainRequest) -> NUNet:
+def _network(request: TrainRequest) -> tuple[NUNet, float | None]:
+    """Network to train, and the balance factor it was trained with before, if any."""
     import torch
 
     from napari_cellenhance.core.models.nunet import NUNet
@@ -235,7 +239,8 @@ def _network(request: TrainRequest) -> NUNet:
         from napari_cellenhance.zoo.manifest import find_model
         from napari_cellenhance.zoo.weights import load_model
 
-        module = load_model(find_model(request.init_from))
+        card = find_model(request.init_from)
+        module = load_model(card)
         if not isinstance(module, NUNet):
             raise ParameterError(f"the model {request.init_from!r} is not a NU-Net; choose one that is")
         if (module.conditioning == "none") != (request.strength is not None):
@@ -243,11 +248,19 @@ def _network(request: TrainRequest) -> NUNet:
                 f"the model {request.init_from!r} has conditioning {module.conditioning!r}, which does not fit "
                 f"strength {request.strength}; give a fixed strength only for an unconditioned model"
             )
-        return module
+        return module, _balance_factor_of(card.training)
     torch.manual_seed(request.seed)
     if request.strength is not None:
-        return NUNet(output="sigmoid")
-    return NUNet(conditioning="head", knots=KNOTS, output="sigmoid")
+        return NUNet(output="sigmoid"), None
+    return NUNet(conditioning="head", knots=KNOTS, output="sigmoid"), None
+
+
+def _balance_factor_of(training: Mapping[str, Any]) -> float | None:
+    """λ per unit of the model's strength. A trained network has a small style loss: a dry run would overrate λ."""
+    factor, ratio = training.get("balance_factor"), training.get("loss_ratio_per_strength", 1.0)
+    if isinstance(factor, (int, float)) and isinstance(ratio, (int, float)):
+        return float(factor) * float(ratio)
+    return None
 
 
 def _use_bf16(precision: str) -> bool:
