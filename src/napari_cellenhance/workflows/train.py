@@ -172,7 +172,8 @@ def run(
 def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
     from napari_cellenhance.core.recipes.nunet import NUNetTraining
 
-    strengths = (module.knots[0], module.knots[-1]) if module.knots else (request.strength, request.strength)
+    fixed = request.strength if request.strength is not None else KNOTS[-1]
+    strengths = (module.knots[0], module.knots[-1]) if module.knots else (fixed, fixed)
     options = dict(request.recipe_options)
     if request.init_from is not None:
         options.setdefault("n_anchored", 0)  # the network shows the objects already
