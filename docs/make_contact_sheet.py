@@ -39,14 +39,15 @@ def _tile(image: NDArray[np.float32], window: Region) -> NDArray[np.float32]:
 
 
 def _chosen(images: list[HeldOutImage], n_images: int) -> list[HeldOutImage]:
-    by_kind: dict[tuple[str, str], list[HeldOutImage]] = {}
-    for image in images:
-        by_kind.setdefault((image.source, image.quality), []).append(image)
-    shares = {"dsb2018 fluorescence": 0.5, "dsb2018 histology": 0.3, "dsb2018 bright field": 0.2}
+    """``n_images`` different images of all kinds; every second one is shown degraded."""
+    shares = {"dsb2018 fluorescence": 0.6, "dsb2018 histology": 0.28, "dsb2018 bright field": 0.12}
     chosen: list[HeldOutImage] = []
-    for (source, _), group in by_kind.items():
-        count = min(len(group), max(1, round(n_images * shares.get(source, 0.3) / 2)))
-        chosen += [group[i] for i in np.unique(np.linspace(0, len(group) - 1, count).astype(int))]
+    for source, share in shares.items():
+        plain = [t for t in images if t.source == source and t.quality == "as acquired"]
+        poor = [t for t in images if t.source == source and t.quality == "degraded"]
+        count = min(len(plain), max(1, round(n_images * share)))
+        places = np.unique(np.linspace(0, len(plain) - 1, count).astype(int))
+        chosen += [(poor if k % 2 else plain)[i] for k, i in enumerate(places)]
     return chosen
 
 
@@ -61,7 +62,9 @@ def main() -> None:
 
     from PIL import Image, ImageDraw
 
-    images = read_test_images(EvaluateRequest(data=options.data, data_root=options.data_root, n_images=12))
+    images = read_test_images(
+        EvaluateRequest(data=options.data, data_root=options.data_root, n_images=options.n_images)
+    )
     filters = [("dog", 4.0), *(("nunet", w) for w in options.strengths)]
     opened = {name: open_enhancer(name) for name, _ in filters}
     rows = []
@@ -70,8 +73,8 @@ def main() -> None:
         low, high = np.percentile(test.image, [0.1, 99.9])
         tiles = [_tile((test.image - low) / max(high - low, 1e-6), window)]
         for name, strength in filters:
-            request = EnhanceRequest(image=test.image, axes="YX", filter_id=name, strength=strength)
-            out = np.asarray(enhance.apply(request, opened[name]).image, np.float32)
+            asked = EnhanceRequest(image=test.image, axes="YX", filter_id=name, strength=strength)
+            out = np.asarray(enhance.apply(asked, opened[name]).image, np.float32)
             tiles.append(_tile(out / max(float(np.percentile(out, 99.9)), 1e-6) if name == "dog" else out, window))
         rows.append(np.hstack(tiles))
     per_column = -(-len(rows) // N_COLUMNS)

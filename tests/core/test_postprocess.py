@@ -10,6 +10,8 @@ import pytest
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.metrics import iou, match_points
 from napari_cellenhance.core.postprocess import (
+    blob_candidates,
+    centroids,
     detect_blobs,
     gaussian_derivative,
     laplacian_of_gaussian,
@@ -237,3 +239,21 @@ def test_blobs_agree_with_scikit_image(cells: Any) -> None:
     theirs = blob_log(image, 5 / 2**0.5, 12 / 2**0.5, num_sigma=8, log_scale=True, threshold=0.2)[:, :2]
     assert match_points(ours, cells.centres, 3).f1 >= match_points(theirs, cells.centres, 3).f1
     assert match_points(ours, cells.centres, 3).recall == 1.0
+
+
+def test_candidates_of_a_known_radius_carry_their_response() -> None:
+    yy, xx = np.mgrid[:80, :80]
+    plane = np.zeros((80, 80), np.float32)
+    for (y, x), height in (((20, 20), 1.0), ((55, 60), 0.4)):
+        plane[(yy - y) ** 2 + (xx - x) ** 2 <= 36] = height
+    points, responses = blob_candidates(plane, 6.0)
+    order = np.argsort(-responses)[:2]
+    np.testing.assert_allclose(points[order], [[20, 20], [55, 60]], atol=1)
+    np.testing.assert_allclose(responses[order], [2 / np.e, 0.4 * 2 / np.e], rtol=0.08)
+
+
+def test_centroids_follow_the_ids() -> None:
+    labels = np.zeros((10, 12), np.uint16)
+    labels[0:3, 0:3], labels[6:9, 5:10] = 7, 2
+    np.testing.assert_allclose(centroids(labels), [[7, 7], [1, 1]])
+    assert centroids(np.zeros((4, 4), np.uint16)).shape == (0, 2)

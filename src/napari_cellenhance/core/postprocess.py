@@ -13,6 +13,8 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 __all__ = [
     "GAUSSIAN_SPAN",
     "Method",
+    "blob_candidates",
+    "centroids",
     "detect_blobs",
     "gaussian_derivative",
     "laplacian_of_gaussian",
@@ -195,6 +197,40 @@ def detect_blobs(
     found = found[np.argsort(-found[:, 3], kind="stable")]
     kept = found[_without_overlap(found[:, :2], found[:, 2])]
     return kept[:, :2], kept[:, 2]
+
+
+def blob_candidates(plane: NDArray[np.float32], radius_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Blobs of about one known radius, each with its response, so that a threshold can be swept afterwards.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (Y, X)
+    radius_px : float
+        Three scales around ``radius_px`` / √2 are searched, for radii from 0.75 to 1.3 of it.
+
+    Returns
+    -------
+    points : ndarray of shape (N, 2)
+    responses : ndarray of shape (N,)
+        Of the scale-normalised Laplacian of Gaussian, at least 0.01.
+    """
+    from skimage.feature import peak_local_max
+
+    pixels = np.asarray(plane, np.float32)
+    sigmas = [radius_px / np.sqrt(2.0) * factor for factor in (0.75, 1.0, 1.3)]
+    response = np.max([laplacian_of_gaussian(pixels, sigma) for sigma in sigmas], axis=0)
+    distance = max(1, int(radius_px * 0.6))
+    peaks = peak_local_max(response, distance, threshold_abs=0.01, exclude_border=False)  # type: ignore[no-untyped-call]
+    return peaks.astype(np.float64), response[tuple(peaks.T)].astype(np.float64)
+
+
+def centroids(labels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Centre of mass of every instance, shape (N, labels.ndim), in the order of the ids; 0 is background."""
+    from scipy.ndimage import center_of_mass
+
+    ids = np.unique(labels)
+    ids = ids[ids > 0]
+    return np.asarray(center_of_mass(labels > 0, labels, ids), dtype=np.float64).reshape(-1, labels.ndim)
 
 
 def laplacian_of_gaussian(plane: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -87,9 +87,7 @@ def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
 
 
 def _grey(image: NDArray[Any]) -> NDArray[Any]:
-    """RGB(A) → luminance (Rec. 709); a plane stays."""
-    if image.ndim == 2:
-        return image
+    """Samples of RGB(A) in the last axis → luminance (Rec. 709)."""
     return np.asarray(image[..., :3], np.float32) @ np.array([0.2125, 0.7154, 0.0721], np.float32)
 
 
@@ -125,7 +123,7 @@ def _from_index(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]
                     if name not in files:
                         files[name] = tifffile.TiffFile(index.parent / name)
                     pages.append(files[name].pages[row["page"]].asarray())
-                planes.append(_grey(pages[0]))
+                planes.append(_grey(pages[0]) if pages[0].ndim == 3 else pages[0])
                 labels.append(pages[1])
     finally:
         for file in files.values():
@@ -139,7 +137,8 @@ def _from_npz(entry: Mapping[str, Any], root: Path) -> list[NDArray[Any]]:
             stack = archive[entry["key"]]
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(f"{root / entry['npz']} has no readable array {entry.get('key')!r} ({error})") from error
-    return [_grey(stack[tuple(plane)]) for plane in entry.get("planes", [[]])]
+    planes = [stack[tuple(plane)] for plane in entry.get("planes", [[]])]
+    return [_grey(plane) if plane.ndim == 3 else plane for plane in planes]
 
 
 def _from_folder(folder: Path) -> list[NDArray[Any]]:
@@ -151,7 +150,7 @@ def _from_folder(folder: Path) -> list[NDArray[Any]]:
         image = read(path)
         array = np.asarray(image.image)
         if image.axes.endswith("S"):
-            array = np.asarray(array[..., :3], np.float32) @ np.array([0.2125, 0.7154, 0.0721], np.float32)
+            array = _grey(array)
         planes.extend(array.reshape(-1, *array.shape[-2:]))
     if not planes:
         raise ImageError(f"{folder} holds no TIFF or PNG image; expected a folder of images")

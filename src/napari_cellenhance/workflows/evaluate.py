@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.sources import stretch
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
 __all__ = ["EvaluateRequest", "HeldOutImage", "Row", "read_test_images", "run", "to_markdown", "to_rows"]
@@ -125,7 +126,7 @@ def run(
 
 def _opened(filter_id: str, strength: float) -> Callable[[Plane], Plane]:
     if filter_id == "raw":
-        return _unit
+        return stretch
     from napari_cellenhance.workflows import enhance
     from napari_cellenhance.workflows.catalog import open_enhancer
     from napari_cellenhance.workflows.requests import EnhanceRequest
@@ -137,12 +138,6 @@ def _opened(filter_id: str, strength: float) -> Callable[[Plane], Plane]:
         return np.asarray(enhance.apply(request, enhancer).image, dtype=np.float32)
 
     return apply
-
-
-def _unit(plane: Plane) -> Plane:
-    low, high = np.percentile(plane, [0.1, 99.9])
-    out: Plane = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
-    return out
 
 
 def _score(filter_id: str, strength: float, images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> Row:
@@ -167,37 +162,18 @@ def _score(filter_id: str, strength: float, images: Sequence[HeldOutImage], outp
 def _best_blob_f1(images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> float:
     """Mean F1 at the detector threshold that is best for this set: the same freedom for every filter."""
     from napari_cellenhance.core import metrics
+    from napari_cellenhance.core.postprocess import blob_candidates, centroids
 
     thresholds = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
     scores = np.zeros((len(images), len(thresholds)))
     for i, (test, output) in enumerate(zip(images, outputs, strict=True)):
         radius = test.diameter_px / 2.0
-        truth = _centroids(test.labels)
-        points, responses = _blobs(output, radius)
+        truth = centroids(test.labels)
+        points, responses = blob_candidates(output, radius)
         for j, threshold in enumerate(thresholds):
             found = points[responses >= threshold]
             scores[i, j] = metrics.match_points(found, truth, radius).f1
     return float(scores.mean(axis=0).max())
-
-
-def _blobs(image: Plane, radius: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Local maxima of the scale-normalised −LoG over three scales around ``radius``, strongest first."""
-    from scipy.ndimage import gaussian_laplace
-    from skimage.feature import peak_local_max
-
-    sigmas = [radius / np.sqrt(2.0) * f for f in (0.75, 1.0, 1.3)]
-    response = np.max([-(s**2) * gaussian_laplace(image.astype(np.float32), s) for s in sigmas], axis=0)
-    distance = max(1, int(radius * 0.6))
-    peaks = peak_local_max(response, distance, threshold_abs=0.01, exclude_border=False)  # type: ignore[no-untyped-call]
-    return peaks.astype(np.float64), response[tuple(peaks.T)].astype(np.float64)
-
-
-def _centroids(labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    from scipy.ndimage import center_of_mass
-
-    ids = np.unique(labels)
-    ids = ids[ids > 0]
-    return np.asarray(center_of_mass(labels > 0, labels, ids), dtype=np.float64).reshape(-1, 2)
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

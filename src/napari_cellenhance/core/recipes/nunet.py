@@ -20,6 +20,7 @@ from torch import Tensor
 from napari_cellenhance.core.augment import augment_contrast, degrade
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.losses.nunet import StyleBank, content_loss, morphological_loss
+from napari_cellenhance.core.metrics import otsu_iou
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.perception import Perception
 from napari_cellenhance.core.sources import ImageSource, sample_crop, sample_labelled_crop
@@ -281,12 +282,5 @@ def _to_batch(crops: Sequence[NDArray[np.float32]]) -> Tensor:
 
 
 def _mean_otsu_iou(images: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
-    from skimage.filters import threshold_otsu
-
-    values = []
-    for image, mask in zip(images, masks, strict=True):
-        if not mask.any() or image.max() <= image.min():
-            continue
-        found = image > threshold_otsu(image)  # type: ignore[no-untyped-call]
-        values.append(float((found & mask).sum() / max(1, (found | mask).sum())))
-    return float(np.mean(values)) if values else 0.0
+    pairs = [(i, m) for i, m in zip(images, masks, strict=True) if m.any() and i.max() > i.min()]
+    return float(np.mean([otsu_iou(image, mask) for image, mask in pairs])) if pairs else 0.0
