@@ -5,26 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from napari_cellenhance.core.learning_curves import smooth
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["loss_curves_png", "smooth"]
-
-
-def smooth(values: Sequence[float], decay: float = 0.97) -> NDArray[np.float64]:
-    """Exponentially weighted mean with bias correction; same length.
-
-    >>> smooth([2.0, 2.0, 2.0]).round(6).tolist()
-    [2.0, 2.0, 2.0]
-    """
-    out = np.zeros(len(values))
-    mean = 0.0
-    for i, value in enumerate(values):
-        mean = decay * mean + (1.0 - decay) * value
-        out[i] = mean / (1.0 - decay ** (i + 1))
-    return out
+__all__ = ["loss_curves_png"]
 
 
 def loss_curves_png(path: str | os.PathLike[str], history: Sequence[Mapping[str, float]]) -> None:
