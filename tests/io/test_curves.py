@@ -18,3 +18,10 @@ def test_the_figure_is_a_png_and_grows_with_the_losses(tmp_path: Path) -> None:
     two = imread(tmp_path / "b.png")
     assert one.shape[0] == two.shape[0] and two.shape[1] > one.shape[1]
     assert one[..., :3].std() > 5
+
+
+def test_a_loss_may_be_missing_from_some_updates(tmp_path: Path) -> None:
+    rows = [{"step": float(i), "total": 1.0 + i} for i in range(5)]
+    rows[2]["paired"] = 0.5
+    loss_curves_png(tmp_path / "a.png", rows)
+    assert (tmp_path / "a.png").stat().st_size > 1000

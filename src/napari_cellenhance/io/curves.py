@@ -37,7 +37,8 @@ def loss_curves_png(path: str | os.PathLike[str], history: Sequence[Mapping[str,
                 axis.plot(*zip(*rows, strict=True), "o-", ms=3, label=score.removeprefix("val_"))
             axis.legend(fontsize=7)
             continue
-        steps, values = [r["step"] for r in history], [r[name] for r in history]
+        rows = [r for r in history if name in r]  # a loss is missing where no crop of an update called for it
+        steps, values = [r["step"] for r in rows], [r[name] for r in rows]
         axis.plot(steps, values, ".", ms=1, alpha=0.25, color="tab:blue")
         axis.plot(steps, smooth(values), color="tab:blue", label="training")
         checked = [(r["step"], r[f"val_{name}"]) for r in history if f"val_{name}" in r]

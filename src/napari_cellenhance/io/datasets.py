@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.object_size import median_diameter
 from napari_cellenhance.core.sources import ImageSource, stretch
 
-__all__ = ["read_source", "read_sources"]
+__all__ = ["read_label_folder", "read_source", "read_sources"]
 
 _SUFFIXES = {".tif", ".tiff", ".png"}
 _KNOWN = {
@@ -93,11 +94,7 @@ def _grey(image: NDArray[Any]) -> NDArray[Any]:
 
 def _diameter(labels: NDArray[np.integer] | None) -> float:
     """Median equivalent diameter of the instances, in px; 24 where nothing is known."""
-    if labels is None:
-        return 24.0
-    areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas > 0]
-    return float(np.median(2.0 * np.sqrt(areas / np.pi))) if areas.size else 24.0
+    return 24.0 if labels is None else median_diameter(labels) or 24.0
 
 
 def _from_index(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
@@ -141,17 +138,44 @@ def _from_npz(entry: Mapping[str, Any], root: Path) -> list[NDArray[Any]]:
     return [_grey(plane) if plane.ndim == 3 else plane for plane in planes]
 
 
+def read_label_folder(folder: str | os.PathLike[str]) -> list[NDArray[np.integer]]:
+    """Label images of a folder, each of shape (…, Y, X); 0 is ground.
+
+    Raises
+    ------
+    ImageError
+        No TIFF or PNG image in it, or one that holds no whole numbers.
+    """
+    from napari_cellenhance.io.images import read
+
+    found: list[NDArray[np.integer]] = []
+    for path in _image_paths(Path(folder)):
+        image = read(path)
+        array = np.asarray(image.image)
+        if image.axes.endswith("S") or array.dtype.kind not in "iub":
+            raise ImageError(
+                f"{path} is no label image (axes {image.axes}, {array.dtype}); expected one whole number for each "
+                "pixel, 0 where the ground is"
+            )
+        found.append(array)
+    return found
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
+    if not paths:
+        raise ImageError(f"{folder} holds no TIFF or PNG image; expected a folder of images")
+    return paths
+
+
 def _from_folder(folder: Path) -> list[NDArray[Any]]:
     from napari_cellenhance.io.images import read
 
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
     planes: list[NDArray[Any]] = []
-    for path in paths:
+    for path in _image_paths(folder):
         image = read(path)
         array = np.asarray(image.image)
         if image.axes.endswith("S"):
             array = _grey(array)
         planes.extend(array.reshape(-1, *array.shape[-2:]))
-    if not planes:
-        raise ImageError(f"{folder} holds no TIFF or PNG image; expected a folder of images")
     return planes

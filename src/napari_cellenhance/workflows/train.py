@@ -1,34 +1,32 @@
-"""Train a NU-Net: sources and a perceptual network in, weights, card and curves out."""
+"""Train a NU-Net: images and a perceptual network (or labels) in, weights, card and curves out."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import ParameterError, TrainingError
+from napari_cellenhance.workflows._train_setup import TEACHING, prepare
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.train_layers import TrainLayer
 
 if TYPE_CHECKING:
-    from napari_cellenhance.core.losses.nunet import StyleBank
-    from napari_cellenhance.core.models.nunet import NUNet
-    from napari_cellenhance.core.models.perception import Perception
-    from napari_cellenhance.core.recipes.nunet import NUNetTraining
-    from napari_cellenhance.core.sources import ImageSource
-    from napari_cellenhance.core.training import FitSettings, FitState
+    from napari_cellenhance.core.training import FitState
+    from napari_cellenhance.workflows._train_setup import Setup
 
-__all__ = ["TrainRequest", "TrainResult", "run"]
+__all__ = ["OnPicture", "TrainLayer", "TrainProgress", "TrainRequest", "TrainResult", "checkpoint_of", "run"]
 
-KNOTS = (1.0, 3.25, 5.5, 7.75, 10.0)
-STYLE_BANK_ASSET = "nunet-style-bank"
+CHECKPOINT = "checkpoint.safetensors"
+PICTURE_PX = 192
+
+OnPicture = Callable[[NDArray[np.float32], NDArray[np.float32]], None]
+"""Takes a window of a training image before and after the filter as it is now, both (Y, X) in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +35,40 @@ class TrainRequest:
 
     Parameters
     ----------
-    data : path
-        JSON list of sources, or a folder of images (then ``object_diameter_px`` and
-        ``objects_are_dark`` describe them).
+    data : path, or tuple of TrainLayer
+        JSON list of sources, a folder of images (then ``object_diameter_px`` and ``objects_are_dark`` describe
+        them), or images in memory.
     data_root : path, optional
         What the paths in the JSON are relative to; default: its folder.
     out : path
         Folder for the weights, the card, the curves and the checkpoint; made if missing.
     perception : str
         Path of a distilled VGG-19 encoder (safetensors), ``torchvision`` for torchvision's VGG-19, or
-        ``random`` for an untrained stand-in (tests only; the card says so).
+        ``random`` for an untrained stand-in (tests only; the card says so), or ``none`` to learn from labels
+        alone.
+    teach : "images", "labels" or "both"
+        What is learned from: images alone (self-supervised, needs a perceptual network), the painted labels of
+        ``data`` alone (needs none), or both.
+    masks : path, or tuple of ndarray, optional
+        Another morphology: label images (a folder, or arrays of shape (…, Y, X)) for the style bank.
     init_from : str, optional
         Id of a model to fine-tune. Default: random weights.
     strength : float, optional
-        Train one fixed ``w`` with the published network; default: one network for w = 1…10.
+        Train one fixed ``w`` with the published network; default: one network for all strengths (knots 2.5…10).
     style_groups : int
-        Groups of the style bank built from the masks in ``data``; 1 is the published mean over all. Without
-        masks the shipped bank is used.
+        Groups of the style bank built from ``masks``, else from the labels in ``data``; 1 is the published mean over
+        all. Without either the shipped bank is used.
     stop_after : int
         End at this update of the ``n_steps`` that the learning rate is scheduled for; 0 runs them all.
     resume : bool
         Continue from ``out/checkpoint.safetensors`` if it is there.
     """
 
-    data: str | os.PathLike[str]
+    data: str | os.PathLike[str] | tuple[TrainLayer, ...]
     out: str | os.PathLike[str]
     perception: str
+    teach: Literal["images", "labels", "both"] = "images"
+    masks: str | os.PathLike[str] | tuple[NDArray[Any], ...] | None = None
     data_root: str | os.PathLike[str] | None = None
     object_diameter_px: float | None = None
     objects_are_dark: bool = False
@@ -88,27 +94,75 @@ class TrainRequest:
     recipe_options: dict[str, Any] = field(default_factory=dict)
     """Further fields of ``core.recipes.nunet.NUNetTraining``."""
 
+    def __post_init__(self) -> None:
+        if self.teach not in TEACHING:
+            raise ParameterError(f"teach is {self.teach!r}; expected one of: {', '.join(TEACHING)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainProgress(Progress):
+    """Progress of a training, with the new rows of its history.
+
+    Parameters
+    ----------
+    rows : tuple of mapping
+        Losses of the updates since the last report; the first report of a resumed training has all earlier ones.
+    best_step : int
+        Update of the best validation so far; 0 before the first.
+    """
+
+    rows: tuple[Mapping[str, float], ...] = ()
+    best_step: int = 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """Where everything is, and how the training ended."""
+    """Where everything is, and how the training ended.
+
+    Parameters
+    ----------
+    weights, card : Path or None
+        None where the training was discarded; its checkpoint stays.
+    stopped : str
+        "finished", "cancelled" (stopped; the best is kept), "early" (no progress), "diverged" or "discarded".
+    """
 
     model_id: str
-    weights: Path
-    card: Path
+    weights: Path | None
+    card: Path | None
     history: Path
     stopped: str
     best_step: int
     best_total: float
 
 
+def checkpoint_of(out: str | os.PathLike[str]) -> Path:
+    """Checkpoint of a training whose folder is ``out``; it may not be there."""
+    return Path(out) / CHECKPOINT
+
+
 def run(
-    request: TrainRequest, *, on_progress: OnProgress = no_progress, is_cancelled: IsCancelled = never_cancelled
+    request: TrainRequest,
+    *,
+    on_progress: OnProgress = no_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+    is_discarded: IsCancelled = never_cancelled,
+    on_picture: OnPicture | None = None,
 ) -> TrainResult:
-    """Train, and leave weights (``<id>.safetensors``), card, ``history.csv`` and ``history.png`` in ``request.out``.
+    """Train, and leave weights (``<id>-….safetensors``), card, ``history.csv`` and ``history.png`` in ``request.out``.
 
     A cancel keeps the best weights so far. Nothing half-written stays; an earlier good model of the same
     name is replaced only by a finished validation.
+
+    Parameters
+    ----------
+    on_progress : callable
+        Called after every update with a :class:`TrainProgress`.
+    is_discarded : callable
+        Asked after every update; when true the training ends and publishes nothing. Its checkpoint stays, so that
+        ``resume`` can go on from there.
+    on_picture : callable, optional
+        Called before the first update and after every validation.
 
     Raises
     ------
@@ -117,292 +171,123 @@ def run(
     ParameterError
         Settings out of range; a checkpoint of other settings.
     TrainingError
-        The first loss is not a number.
+        The loss is not a number before anything was learned.
     """
     import torch
 
-    from napari_cellenhance.core.recipes.nunet import NUNetRecipe, balance
-    from napari_cellenhance.core.sources import split_sources
-    from napari_cellenhance.core.training import FitSettings, FitState, fit
-    from napari_cellenhance.io.datasets import read_sources
+    from napari_cellenhance.core.recipes.nunet import balance
+    from napari_cellenhance.core.training import FitState, fit
+    from napari_cellenhance.workflows._train_record import publish, read_checkpoint, write_checkpoint, write_history
+
+    def is_ended() -> bool:
+        return is_cancelled() or is_discarded()
 
     out = Path(request.out)
+    on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
+    setup = prepare(request)
+    recipe = setup.recipe
     out.mkdir(parents=True, exist_ok=True)
-    sources = read_sources(
-        request.data, data_root=request.data_root,
-        object_diameter_px=request.object_diameter_px, objects_are_dark=request.objects_are_dark,
-    )  # fmt: skip
-    rng = np.random.default_rng(request.seed)
-    train, valid = split_sources(sources, request.validation_fraction, rng)
-    module, parent_factor = _network(request)
-    settings = _recipe_settings(request, module)
-    perception = _open_perception(request)
-    bank = _style_bank(request, settings, perception, train, rng)
-    recipe = NUNetRecipe(
-        module, perception, bank, train, valid, settings, seed=request.seed, use_bf16=_use_bf16(request.precision)
-    )
-    fit_settings = FitSettings(
-        n_steps=request.n_steps, learning_rate=request.learning_rate, validate_every=request.validate_every,
-        patience=request.patience, seed=request.seed,
-    )  # fmt: skip
-    identity = json.dumps(_identity(request, settings, fit_settings), sort_keys=True)
-    checkpoint = out / "checkpoint.safetensors"
-    state, factor = _resume(checkpoint, identity) if request.resume else (FitState(), None)
-    known = factor if factor is not None else parent_factor
-    recipe.balance_factor = known if known is not None else balance(recipe, settings.n_dry_run, request.seed)
+    checkpoint = checkpoint_of(out)
+    state, factor = read_checkpoint(checkpoint, setup.identity) if request.resume else (FitState(), None)
+    known = factor if factor is not None else setup.parent_factor
+    if known is None:
+        on_progress(Progress(n_done=0, n_total=request.n_steps, message="Balancing the losses"))
+        known = balance(recipe, setup.settings.n_dry_run, request.seed)
+    recipe.balance_factor = known
     if factor is None:
         torch.manual_seed(request.seed)
-
-    def on_step(state: FitState, row: dict[str, float]) -> None:
-        remaining = (request.n_steps - state.step) * state.elapsed_s / max(1, state.step)
-        text = f"loss {row['total']:.4f} (content {row['content']:.4f}, morphology {row['style']:.4f})"
-        on_progress(Progress(n_done=state.step, n_total=request.n_steps, message=text, eta_s=remaining))
+    picture = None if on_picture is None else _Picture(setup, on_picture)
+    if picture is not None:
+        picture.show()
+    report = _Report(request.n_steps, on_progress, state)
 
     def on_checkpoint(state: FitState) -> None:
-        _write_checkpoint(checkpoint, state, identity, recipe.balance_factor)
-        _write_history(out, state)
+        write_checkpoint(checkpoint, state, setup.identity, recipe.balance_factor)
+        write_history(out, state)
+        if picture is not None:
+            picture.show()
 
     result = fit(
-        recipe, fit_settings, state=state, on_step=on_step, on_checkpoint=on_checkpoint,
-        is_cancelled=lambda: is_cancelled() or 0 < request.stop_after <= state.step,
+        recipe, setup.fit_settings, state=state, on_step=report.step, on_checkpoint=on_checkpoint,
+        is_cancelled=lambda: is_ended() or 0 < request.stop_after <= state.step,
     )  # fmt: skip
-    return _publish(request, out, module, recipe, bank, settings, fit_settings, result.state, result.stopped, sources)
-
-
-def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
-    from napari_cellenhance.core.recipes.nunet import NUNetTraining
-
-    fixed = request.strength if request.strength is not None else KNOTS[-1]
-    strengths = (module.knots[0], module.knots[-1]) if module.knots else (fixed, fixed)
-    options = dict(request.recipe_options)
-    if request.init_from is not None:
-        options.setdefault("n_anchored", 0)  # the network shows the objects already
-    try:
-        return NUNetTraining(crop_px=request.crop_px, batch_size=request.batch_size, strengths=strengths, **options)
-    except TypeError as error:
-        raise ParameterError(f"unknown training option: {error}") from error
-
-
-def _open_perception(request: TrainRequest) -> Perception:
-    from napari_cellenhance.core.models.perception import distilled_vgg19, random_vgg, vgg19
-    from napari_cellenhance.zoo.weights import load_state
-
-    if request.perception == "random":
-        return random_vgg(0)
-    if request.perception == "torchvision":
-        try:
-            from torchvision.models import VGG19_Weights
-            from torchvision.models import vgg19 as build_vgg19
-        except ImportError as error:
-            raise ModelNotFoundError(
-                "torchvision is not installed; run 'pip install torchvision', or give the file of a distilled VGG-19"
-            ) from error
-        return vgg19(build_vgg19(weights=VGG19_Weights.IMAGENET1K_V1).state_dict())
-    return distilled_vgg19(load_state(request.perception))
-
-
-def _style_bank(
-    request: TrainRequest,
-    settings: NUNetTraining,
-    perception: Perception,
-    train: list[ImageSource],
-    rng: np.random.Generator,
-) -> StyleBank:
-    """Bank from the masks at hand; the shipped one where there are none."""
-    import torch
-
-    from napari_cellenhance.core.losses.nunet import StyleBank, build_style_bank
-    from napari_cellenhance.core.sources import sample_masks
-    from napari_cellenhance.zoo.cache import resolve
-    from napari_cellenhance.zoo.manifest import find_asset
-    from napari_cellenhance.zoo.weights import load_state, read_metadata
-
-    if any(label is not None for source in train for label in source.labels):
-        masks = sample_masks(train, request.n_masks, settings.crop_px, rng, diameters=settings.diameters_px)
-        return build_style_bank(perception, torch.from_numpy(masks)[:, None], request.style_groups)
-    path = resolve(find_asset(STYLE_BANK_ASSET).file)
-    bank = StyleBank.from_tensors(load_state(path), read_metadata(path).get("perception", ""))
-    if bank.perception_id != perception.spec.id:
-        raise ParameterError(
-            f"the shipped style bank belongs to {bank.perception_id!r}, the perceptual network is "
-            f"{perception.spec.id!r}; add a source with masks, so that a bank can be built"
+    ended, stopped = result.state, result.stopped
+    if not ended.best:
+        raise TrainingError(
+            "the loss became something that is no number before the first validation, so there is no filter to keep; "
+            "use a tenth of the learning rate, and look for broken images"
         )
-    return bank
-
-
-def _network(request: TrainRequest) -> tuple[NUNet, float | None]:
-    """Network to train, and the balance factor it was trained with before, if any."""
-    import torch
-
-    from napari_cellenhance.core.models.nunet import NUNet
-
-    if request.init_from is not None:
-        from napari_cellenhance.zoo.manifest import find_model
-        from napari_cellenhance.zoo.weights import load_model
-
-        card = find_model(request.init_from)
-        module = load_model(card)
-        if not isinstance(module, NUNet):
-            raise ParameterError(f"the model {request.init_from!r} is not a NU-Net; choose one that is")
-        if (module.conditioning == "none") != (request.strength is not None):
-            raise ParameterError(
-                f"the model {request.init_from!r} has conditioning {module.conditioning!r}, which does not fit "
-                f"strength {request.strength}; give a fixed strength only for an unconditioned model"
-            )
-        return module, _balance_factor_of(card.training)
-    torch.manual_seed(request.seed)
-    if request.strength is not None:
-        return NUNet(output="sigmoid"), None
-    return NUNet(conditioning="head", knots=KNOTS, output="sigmoid"), None
-
-
-def _balance_factor_of(training: Mapping[str, Any]) -> float | None:
-    """λ per unit of the model's strength. A trained network has a small style loss: a dry run would overrate λ."""
-    factor, ratio = training.get("balance_factor"), training.get("loss_ratio_per_strength", 1.0)
-    if isinstance(factor, (int, float)) and isinstance(ratio, (int, float)):
-        return float(factor) * float(ratio)
-    return None
-
-
-def _use_bf16(precision: str) -> bool:
-    if precision == "auto":
-        from napari_cellenhance.core.device import choose_device
-
-        return choose_device("cpu", "auto").precision == "bfloat16"
-    if precision not in ("float32", "bfloat16"):
-        raise ParameterError(f"precision is {precision!r}; expected auto, float32 or bfloat16")
-    return precision == "bfloat16"
-
-
-def _identity(request: TrainRequest, settings: NUNetTraining, fit_settings: FitSettings) -> dict[str, Any]:
-    """What must not change between a run and its resumption."""
-    return {
-        "data": str(request.data), "perception": Path(request.perception).name, "init_from": request.init_from,
-        "style_groups": request.style_groups, "n_masks": request.n_masks, "recipe": asdict(settings),
-        "fit": asdict(fit_settings),
-    }  # fmt: skip
-
-
-def _write_checkpoint(path: Path, state: FitState, identity: str, factor: float) -> None:
-    from napari_cellenhance.zoo.weights import save_state
-
-    groups = {
-        "module": state.module, "best": state.best, "first": state.first_moment, "second": state.second_moment,
-    }  # fmt: skip
-    tensors = {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
-    scalars = {
-        "step": state.step, "best_step": state.best_step, "best_total": state.best_total, "n_worse": state.n_worse,
-        "elapsed_s": state.elapsed_s, "history": state.history, "balance_factor": factor,
-    }  # fmt: skip
-    save_state(path, tensors, metadata={"identity": identity, "state": scalars})
-
-
-def _resume(path: Path, identity: str) -> tuple[FitState, float | None]:
-    from napari_cellenhance.core.training import FitState
-    from napari_cellenhance.zoo.weights import load_state, read_metadata
-
-    if not path.exists():
-        return FitState(), None
-    metadata = read_metadata(path)
-    if metadata.get("identity") != identity:
-        raise ParameterError(
-            f"{path} belongs to a training with other settings; choose another folder, or start anew without resume"
-        )
-    scalars = dict(metadata["state"])
-    factor = float(scalars.pop("balance_factor"))
-    parts: dict[str, dict[str, Any]] = {"module": {}, "best": {}, "first": {}, "second": {}}
-    for key, tensor in load_state(path).items():
-        group, name = key.split("/", 1)
-        parts[group][name] = tensor
-    state = FitState(
-        **scalars,
-        module=parts["module"],
-        best=parts["best"],
-        first_moment=parts["first"],
-        second_moment=parts["second"],
-    )
-    return state, factor
-
-
-def _write_history(out: Path, state: FitState) -> None:
-    from napari_cellenhance.io.curves import loss_curves_png
-    from napari_cellenhance.io.safe_write import atomic_path
-
-    columns = sorted(
-        {key for row in state.history for key in row}, key=lambda k: (k != "step", k.startswith("val_"), k)
-    )
-    with atomic_path(out / "history.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(state.history)
-    loss_curves_png(out / "history.png", state.history)
-
-
-def _publish(
-    request: TrainRequest,
-    out: Path,
-    module: NUNet,
-    recipe: Any,
-    bank: StyleBank,
-    settings: NUNetTraining,
-    fit_settings: FitSettings,
-    state: FitState,
-    stopped: str,
-    sources: list[ImageSource],
-) -> TrainResult:
-    """Write weights, style bank and card of the best checkpoint; put the model where the doors find it."""
-    import torch
-
-    from napari_cellenhance.zoo.weights import save_state, save_user_model
-
-    bank_path = out / f"{STYLE_BANK_ASSET}.safetensors"
-    save_state(bank_path, bank.to_tensors(), metadata={"perception": bank.perception_id})
-    knots = list(module.knots)
-    low = knots[0] if knots else float(request.strength or 0.0)
-    high = knots[-1] if knots else float(request.strength or 0.0)
-    card = {
-        "id": request.model_id,
-        "title": request.title,
-        "summary": "Self-supervised blob filter with adjustable strength: objects bright, ground dark.",
-        "version": "1.0.0",
-        "recipe": "nunet",
-        "architecture": {
-            "name": "nunet", "conditioning": module.conditioning, "knots": knots, "output": module.output,
-        },
-        "normalization": {"name": "percentile", "parameters": {"lo": 0.1, "hi": 99.9}},
-        "strength": {
-            "minimum": 0.0, "maximum": high, "default": min(5.0, high) if knots else high,
-            "knots": knots or [high], "identity_below": low,
-        },
-        "axes": "YX",
-        "license": "BSD-3-Clause",
-        "citation": "Lim et al., NU-Net: a self-supervised smart filter for enhancing blobs in bioimages, ICCVW 2023",
-        "object_diameter_px": list(settings.diameters_px),
-        "training": {
-            "data": [{"name": s.name, "n_images": len(s.images)} for s in sources],
-            "perception": recipe.perception.spec.id,
-            "style_groups": bank.n_groups,
-            "balance_factor": recipe.balance_factor,
-            "recipe": json.loads(json.dumps(asdict(settings))),
-            "fit": asdict(fit_settings),
-            "precision": "bfloat16 autocast" if recipe.use_bf16 else "float32",
-            "init_from": request.init_from,
-            "steps_done": state.step,
-            "best_step": state.best_step,
-            "best_validation_total": state.best_total,
-            "stopped": stopped,
-            "elapsed_s": round(state.elapsed_s),
-            "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-            "torch": str(torch.__version__),
-            "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        "scores": {},
-    }  # fmt: skip
-    state_dict = {k: v.contiguous() for k, v in module.state_dict().items()}
-    saved = save_user_model(state_dict, card, half=True, folder=out)
-    if request.install:
-        save_user_model(state_dict, card, half=True)
+    history = out / "history.csv"
+    if is_discarded():
+        return TrainResult(
+            model_id=request.model_id, weights=None, card=None, history=history, stopped="discarded",
+            best_step=ended.best_step, best_total=ended.best_total,
+        )  # fmt: skip
+    card = publish(request, setup, ended, stopped)
     return TrainResult(
-        model_id=saved.id, weights=out / saved.file.name, card=out / f"{saved.id}.json", history=out / "history.csv",
-        stopped=stopped, best_step=state.best_step, best_total=state.best_total,
+        model_id=card.id, weights=out / card.file.name, card=out / f"{card.id}.json", history=history,
+        stopped=stopped, best_step=ended.best_step, best_total=ended.best_total,
     )  # fmt: skip
+
+
+class _Report:
+    """Turns the state after an update into progress."""
+
+    def __init__(self, n_steps: int, on_progress: OnProgress, state: FitState) -> None:
+        self._n_steps = n_steps
+        self._on_progress = on_progress
+        self._n_told = 0
+        self._before = (state.step, state.elapsed_s)
+
+    def step(self, state: FitState, row: dict[str, float]) -> None:
+        """Tell the rows that were not told yet, copied: the loop still adds to its own."""
+        n_here, took = state.step - self._before[0], state.elapsed_s - self._before[1]
+        parts = {"content": "content", "style": "morphology", "paired": "labels"}
+        shown = ", ".join(f"{name} {row[key]:.4f}" for key, name in parts.items() if key in row)
+        rows = tuple(dict(row) for row in state.history[self._n_told :])
+        self._n_told = len(state.history)
+        self._on_progress(
+            TrainProgress(
+                n_done=state.step, n_total=self._n_steps, message=f"loss {row['total']:.4f} ({shown})",
+                eta_s=(self._n_steps - state.step) * took / max(1, n_here), rows=rows, best_step=state.best_step,
+            )
+        )  # fmt: skip
+
+
+class _Picture:
+    """A window of a training image through the network as it is now."""
+
+    def __init__(self, setup: Setup, on_picture: OnPicture) -> None:
+        self._recipe = setup.recipe
+        self._on_picture = on_picture
+        self._before = _liveliest_window(setup.sources[0].images[0], PICTURE_PX)
+        low, high = setup.settings.strengths
+        self._strength = min(max(5.0, low), high)
+
+    def show(self) -> None:
+        """Run the network on the window; leaves it in the mode it was in."""
+        import torch
+
+        module = self._recipe.module
+        was_training = module.training
+        module.eval()
+        with torch.no_grad():
+            image = torch.from_numpy(self._before)[None, None] * 255.0
+            strengths = None if module.conditioning == "none" else torch.tensor([self._strength])
+            after = module(image, strengths)[0, 0].clamp(0.0, 255.0).numpy() / 255.0
+        module.train(was_training)
+        self._on_picture(self._before, after.astype(np.float32))
+
+
+def _liveliest_window(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Window of at most ``side`` px, sides multiples of 4, with the largest spread of grey values."""
+    height, width = (max(16, min(side, n) // 4 * 4) for n in image.shape)
+    if min(image.shape) < 16:
+        image = np.pad(image, [(0, max(0, 16 - n)) for n in image.shape], mode="edge")
+    starts = [
+        (y, x)
+        for y in range(0, image.shape[0] - height + 1, max(1, height // 2))
+        for x in range(0, image.shape[1] - width + 1, max(1, width // 2))
+    ]
+    y, x = max(starts, key=lambda at: float(image[at[0] : at[0] + height, at[1] : at[1] + width].std()))
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
