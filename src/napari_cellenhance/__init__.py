@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_cellenhance.workflows.python_api import enhance
+    from napari_cellenhance.workflows.python_api import enhance, train_nunet
 
-__all__ = ["__version__", "enhance"]
+__all__ = ["__version__", "enhance", "train_nunet"]
 
 
 def _installed_version() -> str:
@@ -40,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
+    if name == "train_nunet":
+        from napari_cellenhance.workflows.python_api import train_nunet
+
+        return train_nunet
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

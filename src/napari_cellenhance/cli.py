@@ -37,7 +37,7 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
 _ENHANCE = EnhanceRequest(image=None, axes="")
 _SEGMENT = SegmentOptions()
 _BLOBS = BlobOptions()
-_TRAIN = TrainRequest(data="", out="", perception="")
+_TRAIN = TrainRequest(data="", out="")
 _EVALUATE = EvaluateRequest(data="")
 
 
@@ -359,8 +359,20 @@ def train_nunet(
     data: Annotated[Path, typer.Argument(help="JSON list of image sources, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
     perception: Annotated[
-        str, typer.Option(help="Perceptual network: a distilled VGG-19 (.safetensors), torchvision, or random (tests).")
-    ],
+        str,
+        typer.Option(
+            help="Perceptual network: a distilled VGG-19 (.safetensors), torchvision, random (tests), or none, "
+            "which is enough to learn from labels alone."
+        ),
+    ] = _TRAIN.perception,
+    teach: Annotated[
+        Literal["images", "labels", "both"],
+        typer.Option(help="What to learn from: images alone, their labels, or both."),
+    ] = _TRAIN.teach,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label images that show another morphology. [default: labels, or blobs]"),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
     object_diameter: Annotated[float | None, typer.Option(help="For a folder: size of an object, in pixels.")] = None,
     dark: Annotated[bool, typer.Option("--dark/--bright", help="For a folder: objects are dark.")] = (
@@ -400,12 +412,12 @@ def train_nunet(
     from napari_cellenhance.workflows.train import run
 
     request = TrainRequest(
-        data=data, out=out, perception=perception, data_root=data_root, object_diameter_px=object_diameter,
-        objects_are_dark=dark, model_id=model_id, title=title, init_from=init_from, strength=strength,
-        style_groups=style_groups, n_masks=n_masks, validation_fraction=validation_fraction, n_steps=steps,
-        batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, validate_every=validate_every,
-        patience=patience, stop_after=stop_after, seed=seed, precision=precision, resume=resume, install=install,
-        recipe_options=_parse_settings(more or []),
+        data=data, out=out, perception=perception, teach=teach, masks=masks, data_root=data_root,
+        object_diameter_px=object_diameter, objects_are_dark=dark, model_id=model_id, title=title,
+        init_from=init_from, strength=strength, style_groups=style_groups, n_masks=n_masks,
+        validation_fraction=validation_fraction, n_steps=steps, batch_size=batch_size, crop_px=crop,
+        learning_rate=learning_rate, validate_every=validate_every, patience=patience, stop_after=stop_after,
+        seed=seed, precision=precision, resume=resume, install=install, recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)

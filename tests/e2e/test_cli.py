@@ -341,14 +341,15 @@ def test_train_reaches_the_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(train, "run", run)
     words = (
         "train nunet data.json --out models --perception random --steps 7 --strength 6 --resume --id mine --no-install "
-        "--set n_dry_run=3 --set diameters_px=[8,20]"
+        "--set n_dry_run=3 --set diameters_px=[8,20] --teach both --masks shapes"
     )
     result = call(*words.split())
     assert result.exit_code == 0, result.output
     assert seen == [
         train.TrainRequest(
             data=Path("data.json"), out=Path("models"), perception="random", n_steps=7, strength=6.0, resume=True,
-            model_id="mine", install=False, recipe_options={"n_dry_run": 3, "diameters_px": (8, 20)},
+            model_id="mine", install=False, recipe_options={"n_dry_run": 3, "diameters_px": (8, 20)}, teach="both",
+            masks=Path("shapes"),
         )
     ]  # fmt: skip
     assert "best at step 3" in result.stdout

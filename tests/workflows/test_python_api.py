@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,20 @@ def test_the_root_offers_it_lazily() -> None:
 def test_other_names_are_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'enhnace'"):
         napari_cellenhance.enhnace  # noqa: B018
+
+
+def test_train_nunet_from_python_is_the_same_training(cells: Any, tmp_path: Path) -> None:
+    from napari_cellenhance import train_nunet
+    from napari_cellenhance.zoo.manifest import find_model
+
+    settings = {"batch_size": 2, "crop_px": 32, "recipe_options": {"n_validation": 2, "diameters_px": (8.0, 14.0)}}
+    model_id = train_nunet(
+        [cells.image, cells.image[::-1]], tmp_path / "run", labels=[cells.labels, None], n_steps=1, model_id="taught",
+        **settings,
+    )  # fmt: skip
+    card = find_model(model_id)
+    assert card.training["perception"] == "none" and card.training["init_from"] == "nunet"
+    with pytest.raises(ParameterError, match="needs a perceptual network"):
+        train_nunet(cells.image, tmp_path / "other", n_steps=1, **settings)
+    with pytest.raises(ParameterError, match="2 label images were given for 1"):
+        train_nunet(cells.image, tmp_path / "other", labels=[cells.labels, cells.labels])

@@ -129,7 +129,7 @@ def test_lazy_images_are_read_plane_by_plane() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"image": np.zeros((40, 40))}, ImageError, "a plane with contrast"),
+        ({"image": np.zeros((40, 40))}, ImageError, "no plane with contrast"),
         ({"axes": "ZYX"}, AxesError, "axes"),
         ({"channels": (3,), "image": np.zeros((2, 40, 40)), "axes": "CYX"}, ParameterError, "channels"),
     ],
@@ -146,7 +146,7 @@ def test_settings_of_a_layer_are_checked(layer: TrainLayer) -> None:
         replace(layer, object_diameter_px=0.0)
     with pytest.raises(ParameterError, match="labels_cover"):
         replace(layer, labels_cover="all")
-    with pytest.raises(ImageError, match="a labelled plane"):
+    with pytest.raises(ImageError, match="no labelled plane"):
         read_layer(layer, wants_unlabelled=False)
 
 
@@ -243,7 +243,7 @@ def test_labels_alone_need_no_perceptual_network(request_: TrainRequest, layer: 
     assert card.training["perception"] == "none" and "outlined objects" in card.summary
     with pytest.raises(ParameterError, match="needs a perceptual network"):
         run(replace(taught, teach="both"))
-    with pytest.raises(ImageError, match="a labelled plane"):
+    with pytest.raises(ImageError, match="no labelled plane"):
         run(replace(taught, data=(layer,)))
 
 

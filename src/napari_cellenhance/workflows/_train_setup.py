@@ -100,7 +100,9 @@ def _images(
     if isinstance(request.data, tuple):
         if not request.data:
             raise ParameterError("no image was given to train on; choose at least one layer")
-        sources = [read_layer(layer, wants_unlabelled=request.teach != "labels") for layer in request.data]
+        needs_labels = request.teach == "labels"
+        layers = [layer for layer in request.data if layer.labels is not None or not needs_labels] or request.data
+        sources = [read_layer(layer, wants_unlabelled=not needs_labels) for layer in layers]
         return sources, *split_layers(sources, request.validation_fraction, rng)
     sources = read_sources(
         request.data, data_root=request.data_root,

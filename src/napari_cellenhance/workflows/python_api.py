@@ -1,7 +1,8 @@
-"""The public Python call: an array in, the enhanced array out."""
+"""The public Python calls: an array in, the enhanced array out; arrays in, a trained model out."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from napari_cellenhance.core.axes import SAMPLES, guess_axes
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
-__all__ = ["enhance"]
+__all__ = ["enhance", "train_nunet"]
 
 
 def enhance(
@@ -113,6 +114,111 @@ def enhance(
     for sentence in result.warnings:
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return result.image
+
+
+def train_nunet(
+    images: Any,
+    out: str | os.PathLike[str],
+    *,
+    labels: Any = None,
+    masks: Any = None,
+    teach: Literal["images", "labels", "both"] | None = None,
+    perception: str | os.PathLike[str] = "none",
+    init_from: str | None = "nunet",
+    axes: str | None = None,
+    is_rgb: bool = False,
+    objects_are_dark: bool = False,
+    channels: Literal["all", "grey"] | int | Sequence[int] = "grey",
+    object_diameter_px: float | None = None,
+    model_id: str = "nunet-custom",
+    n_steps: int = 400,
+    learning_rate: float = 2e-4,
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> str:
+    """Train a NU-Net on images in memory; the same training as that of the dock in napari and the command line.
+
+    Parameters
+    ----------
+    images : array-like of shape (…, Y, X), or list of them
+        All with the same order of axes.
+    out : path
+        Folder for weights, card, curves and checkpoint; made if missing.
+    labels : array-like of int, or list of them, optional
+        Painted objects of each image, 0 is ground; None in the list where there are none.
+    masks : array-like of int, or list of them, optional
+        Label images that show another morphology than round blobs.
+    teach : "images", "labels" or "both", optional
+        What to learn from. Default: labels where there are some, else images.
+    perception : str or path
+        Perceptual network: a distilled VGG-19 (safetensors) or ``"torchvision"``; not needed for ``"labels"``.
+    init_from : str, optional
+        Model to fine-tune; None begins with random weights, which takes thousands of updates.
+    axes, is_rgb, objects_are_dark, channels
+        As for :func:`enhance`.
+    object_diameter_px : float, optional
+        Default: measured from the labels, else suggested from the image.
+    model_id : str
+        Name for ``enhance(…, model=…)``.
+    n_steps, learning_rate, seed, resume
+        Updates, their size, random numbers, and whether to go on from the checkpoint in ``out``.
+    **settings
+        Further fields of :class:`napari_cellenhance.workflows.train.TrainRequest`.
+
+    Returns
+    -------
+    str
+        Id of the model.
+
+    Raises
+    ------
+    AxesError, ImageError
+        Axes or labels that do not fit, or images with nothing on them.
+    ParameterError
+        A setting outside its range, or no perceptual network where one is needed.
+    ModelNotFoundError
+        No model of the id ``init_from``.
+    TrainingError
+        The loss was no number before anything was learned.
+    """
+    from napari_cellenhance.workflows.train import TrainLayer, TrainRequest, run
+
+    pictures = list(images) if isinstance(images, list | tuple) else [images]
+    painted = list(labels) if isinstance(labels, list | tuple) else [labels] * len(pictures)
+    if len(painted) != len(pictures):
+        raise ParameterError(
+            f"{len(painted)} label images were given for {len(pictures)} images; expected one for each"
+        )
+    layers = tuple(
+        TrainLayer(
+            name=f"image {i}",
+            image=picture,
+            axes=_axes_of(picture, axes, is_rgb),
+            channels=_channels_of(channels),
+            objects_are_dark=objects_are_dark,
+            object_diameter_px=object_diameter_px,
+            labels=ids,
+        )
+        for i, (picture, ids) in enumerate(zip(pictures, painted, strict=True), start=1)
+    )
+    shapes = None if masks is None else tuple(masks) if isinstance(masks, list | tuple) else (masks,)
+    has_labels = any(ids is not None for ids in painted)
+    request = TrainRequest(
+        data=layers,
+        out=out,
+        perception=os.fspath(perception),
+        teach=teach or ("labels" if has_labels else "images"),
+        masks=shapes,
+        model_id=model_id,
+        init_from=init_from,
+        n_steps=n_steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        resume=resume,
+        **settings,
+    )
+    return run(request).model_id
 
 
 def _axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:

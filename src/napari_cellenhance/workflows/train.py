@@ -66,7 +66,7 @@ class TrainRequest:
 
     data: str | os.PathLike[str] | tuple[TrainLayer, ...]
     out: str | os.PathLike[str]
-    perception: str
+    perception: str = "none"
     teach: Literal["images", "labels", "both"] = "images"
     masks: str | os.PathLike[str] | tuple[NDArray[Any], ...] | None = None
     data_root: str | os.PathLike[str] | None = None

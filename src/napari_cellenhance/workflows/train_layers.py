@@ -108,8 +108,8 @@ def read_layer(layer: TrainLayer, *, wants_unlabelled: bool = True) -> ImageSour
             images.append(image)
             found.append(ids)
     if not images:
-        wanted = "a labelled plane" if not wants_unlabelled else "a plane with contrast"
-        raise ImageError(f"“{layer.name}” holds not {wanted}; choose another layer, or paint objects on a Labels layer")
+        wanted = "plane with contrast" if wants_unlabelled else "labelled plane"
+        raise ImageError(f"“{layer.name}” holds no {wanted}; choose another layer, or paint objects on a Labels layer")
     diameters = _diameters(layer, images, found)
     return ImageSource(layer.name, images, diameters, found)
 
