@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,19 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.losses.nunet import StyleBank, build_style_bank
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.perception import random_vgg
-from napari_cellenhance.core.recipes.nunet import NUNetRecipe, NUNetTraining, balance, covered_fraction
-from napari_cellenhance.core.sources import ImageSource, sample_masks
+from napari_cellenhance.core.recipes.nunet import (
+    CONTACT_EMPHASIS,
+    NUNetRecipe,
+    NUNetTraining,
+    _sample_of,
+    balance,
+    covered_fraction,
+)
+from napari_cellenhance.core.sources import Crop, ImageSource, sample_masks
 
-SETTINGS = NUNetTraining(crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=0)
+SETTINGS = NUNetTraining(
+    crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=0, empty_fraction=0.0
+)
 
 
 def _source() -> ImageSource:
@@ -35,7 +46,7 @@ def _recipe(settings: NUNetTraining = SETTINGS, conditioning: str = "head") -> N
     masks = sample_masks([source], 8, 32, np.random.default_rng(0), diameters=(8, 12))
     bank = build_style_bank(perception, torch.from_numpy(masks)[:, None], 2)
     if conditioning == "head":
-        module = NUNet(conditioning="head", knots=(1.0, 10.0), output="sigmoid")
+        module = NUNet(conditioning="head", knots=(2.5, 10.0), output="sigmoid")
     else:
         module = NUNet(output="sigmoid")
     return NUNetRecipe(module, perception, bank, [source], [source], settings)
@@ -54,7 +65,7 @@ def test_balancing_makes_w_the_ratio_of_the_losses() -> None:
     losses = recipe.loss(np.random.default_rng([0, 2, 0]), 0)
     for w in (5.0, 8.0):
         ratio = w * one * float(losses["style"].detach()) / float(losses["content"].detach())
-        assert ratio == pytest.approx(w, rel=0.01)
+        assert ratio == pytest.approx(recipe.settings.loss_ratio * w, rel=0.01)
 
 
 def test_the_loss_reaches_every_parameter() -> None:
@@ -73,7 +84,9 @@ def test_the_same_rng_gives_the_same_loss() -> None:
 
 
 def test_anchoring_fades_out() -> None:
-    settings = NUNetTraining(crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=10)
+    settings = NUNetTraining(
+        crop_px=32, batch_size=2, n_validation=2, diameters_px=(8, 12), n_anchored=10, empty_fraction=0
+    )
     recipe = _recipe(settings)
     totals = [float(recipe.loss(np.random.default_rng(3), step)["total"].detach()) for step in (0, 9, 15, 20, 99)]
     assert totals[0] == totals[1] > totals[2] > totals[3] == totals[4]
@@ -103,6 +116,67 @@ def test_bank_and_losses_must_share_the_perceptual_network() -> None:
         NUNetRecipe(recipe.module, recipe.perception, recipe.bank, [], [], SETTINGS)
 
 
+def test_a_paired_crop_pulls_the_output_to_its_labels() -> None:
+    settings = replace(SETTINGS, paired=1.0, self_supervised=0.0, batch_size=4, n_validation=4)
+    torch.manual_seed(0)
+    module = NUNet(conditioning="head", knots=(2.5, 10.0), output="sigmoid")
+    recipe = NUNetRecipe(module, None, None, [_source()], [_source()], settings)
+    before = recipe.validate()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
+    for step in range(40):
+        losses = recipe.loss(np.random.default_rng([0, step]), step)
+        assert set(losses) == {"total", "pixel", "paired"}
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+    after = recipe.validate()
+    assert after["paired"] < 0.6 * before["paired"]
+    assert after["otsu_iou_w10"] > before["otsu_iou_w10"] + 0.1
+
+
+def test_the_paired_term_is_added_only_where_labels_are() -> None:
+    settings = replace(SETTINGS, paired=1.0, paired_fraction=0.5, batch_size=4)
+    plain = ImageSource("plain", _source().images, [10.0] * 3, [None] * 3)
+    recipe = _recipe()
+    guided = NUNetRecipe(recipe.module, recipe.perception, recipe.bank, [_source(), plain], [], settings)
+    batch = guided._sample(np.random.default_rng(0))
+    assert batch.is_paired.tolist() == [True, True, False, False]
+    losses = guided.loss(np.random.default_rng(0), 0)
+    assert {"paired", "content", "style"} <= set(losses)
+    with pytest.raises(ImageError, match="needs labels"):
+        NUNetRecipe(recipe.module, recipe.perception, recipe.bank, [plain], [], settings)
+
+
+def test_noise_alone_has_a_black_target_without_any_labels() -> None:
+    recipe = _recipe(replace(SETTINGS, empty_fraction=1.0))
+    batch = recipe._sample(np.random.default_rng(0))
+    assert not batch.mildest.any() and not batch.strongest.any() and batch.is_paired.all()
+    assert float(batch.seen.std()) > 10
+    losses = recipe.loss(np.random.default_rng(0), 0)
+    assert float(losses["style"]) == 0.0 and float(losses["paired"].detach()) > 0
+
+
+def test_constant_crops_are_replaced_by_noise() -> None:
+    black = ImageSource("black", [np.zeros((64, 64), np.float32)], [10.0], [np.zeros((64, 64), np.uint16)])
+    settings = replace(SETTINGS, paired=1.0, paired_fraction=1.0, degraded_fraction=0.0)
+    recipe = _recipe()
+    guided = NUNetRecipe(recipe.module, recipe.perception, recipe.bank, [black], [_source()], settings)
+    assert float(guided._sample(np.random.default_rng(0)).seen.std(dim=(2, 3)).min()) > 10
+
+
+def test_contact_lines_count_more() -> None:
+    labels = np.zeros((32, 32), np.uint16)
+    labels[8:24, 8:16], labels[8:24, 16:24] = 1, 2
+    image = (labels > 0).astype(np.float32)
+    sample = _sample_of(Crop(image, labels), image, is_paired=True)
+    assert sample.emphasis[16, 15] == CONTACT_EMPHASIS and sample.emphasis[16, 10] == 1.0
+
+
+def test_self_supervision_asks_for_its_networks() -> None:
+    with pytest.raises(ParameterError, match="perceptual network and a style bank"):
+        NUNetRecipe(_recipe().module, None, None, [_source()], [], SETTINGS)
+
+
 def test_covered_fraction_is_the_bright_share() -> None:
     image = np.zeros((64, 64), np.float32)
     image[:, :16] = 1.0
@@ -112,7 +186,13 @@ def test_covered_fraction_is_the_bright_share() -> None:
 
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [({"crop_px": 30}, "crop"), ({"batch_size": 0}, "batch"), ({"strengths": (0.0, 5.0)}, "strengths")],
+    [
+        ({"crop_px": 30}, "crop"),
+        ({"batch_size": 0}, "batch"),
+        ({"strengths": (0.0, 5.0)}, "strengths"),
+        ({"paired": -1.0}, "paired"),
+        ({"self_supervised": 0.0}, "paired"),
+    ],
 )
 def test_settings_are_checked(bad: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):

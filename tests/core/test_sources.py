@@ -13,6 +13,7 @@ from napari_cellenhance.core.sources import (
     sample_masks,
     split_sources,
     stretch,
+    with_labels,
 )
 
 
@@ -31,11 +32,11 @@ def test_sources_are_drawn_by_weight_not_by_size() -> None:
     )
     dark = ImageSource("dark", [np.tile(np.float32([0.0, 0.2, 0.0, 0.2]), (32, 8))], [24.0], [None], 1.0)
     rng = np.random.default_rng(0)
-    means = [sample_crop([bright, dark], 32, rng, diameters=(24, 24)).mean() for _ in range(200)]
+    means = [sample_crop([bright, dark], 32, rng, diameters=(24, 24)).image.mean() for _ in range(200)]
     share = np.mean(np.array(means) < 0.5)
     assert 0.35 < share < 0.65
     rare = ImageSource("dark", dark.images, dark.diameters_px, dark.labels, 0.1)
-    means = [sample_crop([bright, rare], 32, rng, diameters=(24, 24)).mean() for _ in range(200)]
+    means = [sample_crop([bright, rare], 32, rng, diameters=(24, 24)).image.mean() for _ in range(200)]
     assert np.mean(np.array(means) < 0.5) < 0.25
 
 
@@ -47,7 +48,8 @@ def test_objects_are_brought_to_the_asked_diameter() -> None:
 
     for pair in crops:
         assert pair is not None
-        found, n = label(pair[1])
+        assert pair.labels is not None
+        found, n = label(pair.labels > 0)
         inner = [i for i in range(1, n + 1) if not (found == i)[[0, -1]].any() and not (found == i)[:, [0, -1]].any()]
         areas += [(found == i).sum() for i in inner]
     assert np.median(2 * np.sqrt(np.array(areas) / np.pi)) == pytest.approx(16, rel=0.1)
@@ -65,6 +67,26 @@ def test_masks_need_labels() -> None:
     with pytest.raises(ImageError, match="needs masks"):
         sample_masks([plain], 2, 32, np.random.default_rng(0), diameters=(10, 10))
     assert sample_labelled_crop([plain], 32, np.random.default_rng(0), diameters=(10, 10)) is None
+
+
+def test_image_and_labels_are_cut_and_turned_alike() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        crop = sample_crop([_discs(16)], 64, rng, diameters=(12, 30))
+        assert crop.labels is not None and crop.labels.shape == crop.image.shape
+        agree = (crop.image >= 0.5) == (crop.labels > 0)
+        assert agree.mean() > 0.97
+
+
+def test_bare_ground_is_drawn_only_when_asked_for() -> None:
+    rng = np.random.default_rng(4)
+    image = np.zeros((400, 400), np.float32)
+    image[:40, :40] = np.random.default_rng(0).random((40, 40))
+    source = ImageSource("x", [image], [20.0], [(image > 0.5).astype(np.uint8)])
+    ranges = [np.ptp(sample_crop([source], 32, rng, diameters=(20, 20), min_range=0).image) for _ in range(20)]
+    assert sum(r == 0 for r in ranges) > 10
+    plain = ImageSource("y", [image], [20.0], [None])
+    assert with_labels([plain]) == [] and len(with_labels([plain, source])) == 1
 
 
 def test_split_is_by_image_and_keeps_single_images_for_training() -> None:

@@ -82,6 +82,22 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_best() -> None:
     assert recipe.validate()["total"] == pytest.approx(result.state.best_total)
 
 
+def test_an_update_with_an_infinite_gradient_is_left_out() -> None:
+    recipe = _Line()
+    usual = recipe.loss
+
+    def loss(rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        losses = usual(rng, step)
+        if step == 25:  # finite loss, gradient 0 · inf
+            losses["total"] = losses["total"] + (recipe.module.weight * 0).abs().sqrt().sum()
+        return losses
+
+    recipe.loss = loss  # type: ignore[method-assign]
+    result = fit(recipe, SETTINGS)
+    assert result.stopped == "finished" and torch.isfinite(recipe.module.weight).all()
+    assert result.state.best_total < 0.05
+
+
 def test_a_first_loss_that_is_not_a_number_is_an_error() -> None:
     recipe = _Line()
     recipe.break_at = 0

@@ -7,18 +7,21 @@ References
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["augment_contrast", "degrade", "dihedral"]
 
 Image = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 MIN_RANGE = 16.0 / 255.0
 N_REDRAWS = 10
 
 
-def dihedral(image: Image, index: int) -> Image:
+def dihedral(image: NDArray[Scalar], index: int) -> NDArray[Scalar]:
     """One of the eight symmetries of the square: ``index % 4`` quarter turns, then a flip for ``index >= 4``."""
     turned = np.rot90(image, index % 4)
     return turned[:, ::-1] if index >= 4 else turned
@@ -69,7 +72,7 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
     Notes
     -----
     Haze: smooth random field of amplitude U(0, 0.5) with p 0.4. Gaussian blur σ U(0.3, 1.5) px with p 0.3.
-    Poisson noise at a peak of 10^U(0.7, 2.5) photons with p 0.6. Gaussian noise of σ U(0, 0.1) with p 0.6.
+    Poisson noise at a peak of 10^U(0, 2.5) photons with p 0.6. Gaussian noise of σ 10^U(-2, -0.35) with p 0.6.
     """
     from scipy.ndimage import gaussian_filter, zoom
 
@@ -83,8 +86,8 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.3:
         out = gaussian_filter(out, rng.uniform(0.3, 1.5))
     if rng.random() < 0.6:
-        photons = 10 ** rng.uniform(0.7, 2.5)
+        photons = 10 ** rng.uniform(0.0, 2.5)
         out = rng.poisson(out * photons) / photons
     if rng.random() < 0.6:
-        out = out + rng.normal(0.0, rng.uniform(0.0, 0.1), out.shape)
+        out = out + rng.normal(0.0, 10 ** rng.uniform(-2.0, -0.35), out.shape)
     return out.astype(np.float32)

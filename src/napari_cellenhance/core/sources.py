@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.augment import dihedral
 from napari_cellenhance.core.errors import ImageError
 
-__all__ = ["ImageSource", "resize", "sample_crop", "sample_labelled_crop", "sample_masks", "split_sources", "stretch"]
+__all__ = [
+    "Crop",
+    "ImageSource",
+    "resize",
+    "sample_crop",
+    "sample_labelled_crop",
+    "sample_masks",
+    "split_sources",
+    "stretch",
+    "with_labels",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,8 @@ class ImageSource:
     diameters_px : list of float
         Typical object diameter of each image, in pixels.
     labels : list of (ndarray of int or None)
-        Instance labels where known; used for the style bank and for scores, never by the self-supervised losses.
+        Instance labels where known; used for the style bank, for scores and by the paired term, never by the
+        self-supervised losses.
     weight : float
         How often this source is drawn, relative to the others; below 1 for a source of very few images.
     """
@@ -119,54 +130,83 @@ def _crop(
     return image[_window((image.shape[0], image.shape[1]), side, rng)]
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A training crop and, where they are known, the instances in it.
+
+    Parameters
+    ----------
+    image : ndarray of shape (side, side), float32 in [0, 1]
+    labels : ndarray of int, shape (side, side), or None
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.integer] | None
+
+
 def sample_crop(
-    sources: Sequence[ImageSource], crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
-) -> NDArray[np.float32]:
+    sources: Sequence[ImageSource],
+    crop_px: int,
+    rng: np.random.Generator,
+    *,
+    diameters: tuple[float, float],
+    min_range: float = 0.1,
+) -> Crop:
     """Draw a source, then an image, then a crop whose objects have a log-uniform diameter.
 
     Parameters
     ----------
     diameters : (float, float)
         Range of object diameters after resizing, in pixels; the style bank has the same.
-
-    Returns
-    -------
-    ndarray of shape (crop_px, crop_px), float32 in [0, 1]
+    min_range : float
+        Crops with less contrast are drawn again, up to 10 times; 0 takes the bare ground as well.
     """
-    crop: NDArray[np.float32] = np.zeros((crop_px, crop_px), np.float32)
+    image: NDArray[np.float32] = np.zeros((crop_px, crop_px), np.float32)
+    labels: NDArray[np.integer] | None = None
     for _ in range(10):
         source = _draw(sources, rng)
         index = int(rng.integers(len(source.images)))
         target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
-        window = _crop(source.images[index], source.diameters_px[index], target, crop_px, rng)
-        crop = resize(window.astype(np.float32), (crop_px, crop_px))
-        if crop.max() - crop.min() > 0.1:
+        image, labels = _cut(source, index, target, crop_px, rng)
+        if image.max() - image.min() >= min_range:
             break
-    return np.ascontiguousarray(dihedral(crop, int(rng.integers(8))))
+    symmetry = int(rng.integers(8))
+    return Crop(
+        np.ascontiguousarray(dihedral(image, symmetry)),
+        None if labels is None else np.ascontiguousarray(dihedral(labels, symmetry)),
+    )
 
 
 def sample_labelled_crop(
     sources: Sequence[ImageSource], crop_px: int, rng: np.random.Generator, *, diameters: tuple[float, float]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-    """Crop and object mask of the same window, for scores; None if no source has labels."""
-    labelled = [s for s in sources if any(lab is not None for lab in s.labels)]
-    if not labelled:
-        return None
-    source = _draw(labelled, rng)
-    index = int(rng.choice([i for i, lab in enumerate(source.labels) if lab is not None]))
-    target = float(np.exp(rng.uniform(np.log(diameters[0]), np.log(diameters[1]))))
-    labels = source.labels[index]
-    assert labels is not None
-    both = np.stack([source.images[index], (labels > 0).astype(np.float32)])
-    seed = int(rng.integers(2**31))
-    windows = [
-        resize(
-            _crop(plane, source.diameters_px[index], target, crop_px, np.random.default_rng(seed)).astype(np.float32),
-            (crop_px, crop_px),
-        )
-        for plane in both
+) -> Crop | None:
+    """Like :func:`sample_crop`, from labelled images only; None if no source has labels."""
+    labelled = with_labels(sources)
+    return sample_crop(labelled, crop_px, rng, diameters=diameters, min_range=0.0) if labelled else None
+
+
+def with_labels(sources: Sequence[ImageSource]) -> list[ImageSource]:
+    """The labelled images of each source that has any."""
+    return [
+        s.subset([i for i, lab in enumerate(s.labels) if lab is not None])
+        for s in sources
+        if any(lab is not None for lab in s.labels)
     ]
-    return windows[0], windows[1] >= 0.5
+
+
+def _cut(
+    source: ImageSource, index: int, target: float, crop_px: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.integer] | None]:
+    """One window of an image, and the same window of its labels, both brought to ``crop_px``."""
+    diameter, labels = source.diameters_px[index], source.labels[index]
+    seed = int(rng.integers(2**31))
+    window = _crop(source.images[index], diameter, target, crop_px, np.random.default_rng(seed))
+    image = resize(window.astype(np.float32), (crop_px, crop_px))
+    if labels is None:
+        return image, None
+    ids = _crop(labels, diameter, target, crop_px, np.random.default_rng(seed))
+    rows = ((np.arange(crop_px) + 0.5) * ids.shape[0] / crop_px).astype(np.intp)
+    return image, ids[rows[:, None], rows[None, :]]
 
 
 def sample_masks(
@@ -186,11 +226,7 @@ def sample_masks(
     """
     from skimage.segmentation import find_boundaries
 
-    labelled = [
-        s.subset([i for i, lab in enumerate(s.labels) if lab is not None])
-        for s in sources
-        if any(lab is not None for lab in s.labels)
-    ]
+    labelled = with_labels(sources)
     if not labelled:
         raise ImageError("no source has labels; a style bank needs masks (labels layers or label images)")
     masks = np.zeros((n_masks, crop_px, crop_px), np.uint8)

@@ -182,8 +182,11 @@ def fit(
             break
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
-        optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
+        if bool(torch.isfinite(norm)):
+            optimizer.step()
+        else:
+            log.warning("the gradient of update %d is not finite; the update is left out", state.step + 1)
         state.step += 1
         state.elapsed_s = before + time.monotonic() - started
         row = {"step": float(state.step), "learning_rate": settings.learning_rate_at(state.step - 1), **row}
