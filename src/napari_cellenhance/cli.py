@@ -299,6 +299,27 @@ def models_fetch(
         typer.echo(f"{model_id} is ready: {path}")
 
 
+@models.command("import")
+def models_import(
+    archive: Annotated[
+        Path, typer.Argument(metavar="FILE", help="nunet_models.tar (or zip) of the authors, as downloaded.")
+    ],
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = "nunet-authors",
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Convert the networks that the authors of NU-Net publish to a model with a slider."""
+    from napari_cellenhance.workflows import models as shelf
+
+    imported = shelf.import_archive(archive, model_id=model_id)
+    if as_json:
+        _print_json([card.summary() for card in imported])
+        return
+    for card in imported:
+        knots = ", ".join(f"{knot:g}" for knot in card.info.strength.knots)
+        typer.echo(f"{card.info.id} is ready: {card.info.title}, trained for the strengths {knots}")
+
+
 # --- doctor and demo ------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_cellenhance.core.errors import ModelNotFoundError
@@ -179,7 +180,15 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
             from napari_cellenhance.core.recipes.nunet_openvino import OpenVINOEnhancer
 
             make = OpenVINOEnhancer
-        enhancer = make(module, spec.info, choice, memory_limit_mb=memory_limit_mb)
+        from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
+
+        prepare = partial(make, info=spec.info, choice=choice, memory_limit_mb=memory_limit_mb)
+        if isinstance(module, BlendedNUNet):
+            from napari_cellenhance.core.recipes.nunet_blend import BlendedEnhancer
+
+            enhancer = BlendedEnhancer(module, spec.info, prepare)
+        else:
+            enhancer = prepare(module)
     return OpenedFilter(spec=spec, enhancer=enhancer, choice=choice, memory_limit_mb=memory_limit_mb, module=module)
 
 

@@ -1,7 +1,8 @@
-"""Look at the filters on this computer, and fetch a model: list, find, fetch. Needs no torch."""
+"""Look at the filters on this computer, fetch a model, or import one. Only importing needs torch."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progr
 from napari_cellenhance.zoo.cache import DownloadCancelled, find_local, resolve
 from napari_cellenhance.zoo.manifest import AssetCard, ModelCard, load_manifest
 
-__all__ = ["ShelfCard", "fetch", "find", "list_all"]
+__all__ = ["ShelfCard", "fetch", "find", "import_archive", "list_all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,30 @@ def fetch(
         return resolve(card.file, on_progress=report, is_cancelled=is_cancelled)
     except DownloadCancelled:
         return None
+
+
+def import_archive(path: str | os.PathLike[str], *, model_id: str = "nunet-authors") -> tuple[ShelfCard, ...]:
+    """Convert the archive of trained NU-Nets that the authors publish to models of the user.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``nunet_models.tar`` or a zip file of the same layout, as downloaded; or one ``.model`` file. It is only read.
+    model_id : str
+        Name of the model in files and commands. A model of the same name that was imported before is replaced.
+
+    Raises
+    ------
+    WeightsError
+        Not that archive, damaged, or not to be trusted; nothing was stored.
+    ManifestError, WriteError
+        The name belongs to a model of the project; the models folder cannot be written.
+    OSError
+        The file cannot be read.
+    """
+    from napari_cellenhance.zoo.import_official import import_archive as convert
+
+    return tuple(find(card.id) for card in convert(path, model_id=model_id))
 
 
 def _find_card(file_id: str) -> ModelCard | AssetCard:

@@ -9,6 +9,7 @@ from torch import nn
 
 from napari_cellenhance.core.errors import ManifestError, ParameterError
 from napari_cellenhance.core.models.nunet import NUNet
+from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
 
 __all__ = ["build"]
 
@@ -18,7 +19,12 @@ def _nunet(settings: dict[str, Any]) -> nn.Module:
     return NUNet(**settings)
 
 
-_BUILDERS = {"nunet": _nunet}
+def _nunet_blend(settings: dict[str, Any]) -> nn.Module:
+    settings["knots"] = tuple(settings.get("knots", ()))
+    return BlendedNUNet(**settings)
+
+
+_BUILDERS = {"nunet": _nunet, "nunet-blend": _nunet_blend}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
