@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.recipes.protocol import Checkpoint, Enhancer
+from napari_cellenhance.core.strength import Shares
 from napari_cellenhance.core.tiling import Region, Tile, split
 
 __all__ = ["Cancelled", "PlaneResult", "Rendering", "enhance_plane", "render"]
@@ -26,18 +27,24 @@ class Rendering:
     Parameters
     ----------
     strength : float
-        Greater than 0; 0 is the input itself and never comes here.
+        0 gives the normalised plane itself.
     identity_below : float
         Strengths below it fade from the unfiltered plane to the filter at this strength,
         so that the slider reaches the identity without a jump.
+    shares_of : callable or None
+        Where the strength differs from place to place: region of the plane → strengths and their
+        weights there; ``strength`` is not used then.
     """
 
     strength: float
     identity_below: float = 0.0
+    shares_of: Callable[[Region], Shares] | None = None
 
     @property
     def share(self) -> float:
         """Share of the filtered image, from 0 (identity) to 1."""
+        if self.strength == 0:
+            return 0.0
         return min(1.0, self.strength / self.identity_below) if self.identity_below > 0 else 1.0
 
 
@@ -49,8 +56,14 @@ class PlaneResult:
     n_tiles: int
 
 
-def render(enhancer: Enhancer, features: Any, base: NDArray[np.float32], rendering: Rendering) -> NDArray[np.float32]:
-    """Decode features at a strength; the one place that knows how weak strengths fade.
+def render(
+    enhancer: Enhancer,
+    features: Any,
+    base: NDArray[np.float32],
+    rendering: Rendering,
+    region: Region | None = None,
+) -> NDArray[np.float32]:
+    """Decode features at a strength, or at several; the one place that knows how weak strengths fade.
 
     Parameters
     ----------
@@ -60,12 +73,29 @@ def render(enhancer: Enhancer, features: Any, base: NDArray[np.float32], renderi
     base : ndarray of shape (Y, X)
         The normalised plane on the same region.
     rendering : Rendering
+    region : Region or None
+        Where in the plane that is; needed for a strength that differs from place to place. None
+        stands for the whole plane.
 
     Returns
     -------
     ndarray of shape (Y, X)
         float32 in [0, 1].
     """
+    if rendering.shares_of is None:
+        return _render_one(enhancer, features, base, rendering)
+    image = np.zeros(base.shape, np.float32)
+    for strength, weight in rendering.shares_of(Region.whole(base) if region is None else region):
+        part = _render_one(enhancer, features, base, Rendering(strength, rendering.identity_below))
+        image += weight * part
+    return np.clip(image, 0.0, 1.0)
+
+
+def _render_one(
+    enhancer: Enhancer, features: Any, base: NDArray[np.float32], rendering: Rendering
+) -> NDArray[np.float32]:
+    if rendering.share == 0.0:
+        return np.clip(base, 0.0, 1.0)
     filtered = enhancer.decode(features, max(rendering.strength, rendering.identity_below))
     if rendering.share < 1.0:
         filtered = (1.0 - rendering.share) * np.clip(base, 0.0, 1.0) + rendering.share * filtered
@@ -113,6 +143,6 @@ def enhance_plane(
         core = tile.core
         inside = Region(core.y0 + window.y0, core.y1 + window.y0, core.x0 + window.x0, core.x1 + window.x0)
         features = enhancer.encode(plane, inside, calibration)
-        image[core.slices] = render(enhancer, features, plane[inside.slices], rendering)
+        image[core.slices] = render(enhancer, features, plane[inside.slices], rendering, inside)
         on_tile(tile)
     return PlaneResult(image, len(tiles))

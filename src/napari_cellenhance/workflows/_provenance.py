@@ -28,6 +28,7 @@ def describe_run(
     normalizers: list[dict[str, Any]],
     engine: Mapping[str, Any],
     warnings: tuple[str, ...],
+    strength_map: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything needed to make the result again, and to cite the filter.
 
@@ -37,6 +38,8 @@ def describe_run(
         One per plane or per channel, with its position and its fitted parameters.
     engine : mapping
         Device, precision, tile side and halo; empty where nothing was computed.
+    strength_map : dict or None
+        Of a strength that differs from place to place.
     """
     return {
         "software": "napari-cellenhance",
@@ -47,6 +50,8 @@ def describe_run(
         "reference": spec.info.reference,
         "strength": strength,
         "strength_label": spec.info.strength.label,
+        "strength_suggested": None if request.suggestion is None else asdict(request.suggestion),
+        "strength_map": strength_map,
         "objects_are_dark": request.objects_are_dark,
         "axes": request.axes,
         "axes_out": axes_out,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,14 @@ from napari_cellenhance.workflows._engine import Engine
 from napari_cellenhance.workflows._outputs import Blobs, find_blobs, find_labels
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, PreparedPlane
 from napari_cellenhance.workflows._provenance import describe_run
+from napari_cellenhance.workflows._strengths import describe_map, open_map, strength_of
 from napari_cellenhance.workflows._tally import Tally
 from napari_cellenhance.workflows.catalog import FilterSpec, OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, EnhanceResult
+
+if TYPE_CHECKING:
+    from napari_cellenhance.core.inference import Rendering
 
 __all__ = ["apply", "run"]
 
@@ -52,7 +57,7 @@ def run(
     """
     spec = catalog.describe(request.filter_id)
     image = _planes.open_image(request)
-    if _strength(request, spec) == 0.0:
+    if _is_identity(request, spec):
         return _Run(request, spec, image, None, on_progress, is_cancelled).identity()
     on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
     opened = catalog.open_enhancer(
@@ -80,18 +85,23 @@ def apply(
         From ``catalog.open_enhancer``; its device and memory limit hold, not the request's.
     """
     image = _planes.open_image(request)
-    if _strength(request, opened.spec) == 0.0:
+    if request.strength == "auto":
+        from napari_cellenhance.core.inference import Cancelled
+        from napari_cellenhance.workflows.suggest import suggest
+
+        try:
+            suggestion = suggest(request, opened, is_cancelled=is_cancelled)
+        except Cancelled:
+            return _Run(dataclasses.replace(request, strength=None), opened.spec, image, None).nothing()
+        request = dataclasses.replace(request, strength=suggestion.strength, suggestion=suggestion)
+    if _is_identity(request, opened.spec):
         return _Run(request, opened.spec, image, None, on_progress, is_cancelled).identity()
     engine = Engine(opened, request.tile_px)
     return _Run(request, opened.spec, image, engine, on_progress, is_cancelled).enhance(engine)
 
 
-def _strength(request: EnhanceRequest, spec: FilterSpec) -> float:
-    info = spec.info.strength
-    if request.strength is None:
-        return info.default
-    # 0 is the identity for every filter, also where the slider begins above it.
-    return 0.0 if request.strength == 0 else info.clamp(request.strength)
+def _is_identity(request: EnhanceRequest, spec: FilterSpec) -> bool:
+    return request.strength != "auto" and request.strength_map is None and strength_of(request, spec) == 0.0
 
 
 @dataclass
@@ -102,18 +112,24 @@ class _Run:
     spec: FilterSpec
     image: OpenedImage
     engine: Engine | None
-    on_progress: OnProgress
-    is_cancelled: IsCancelled
+    on_progress: OnProgress = no_progress
+    is_cancelled: IsCancelled = never_cancelled
     normalizers: list[dict[str, Any]] = field(default_factory=list)
     n_flat: int = 0
     n_bad: int = 0
     n_pooled: int = 1
 
     def __post_init__(self) -> None:
-        self.strength = _strength(self.request, self.spec)
+        self.strength = strength_of(self.request, self.spec)
+        self.map = open_map(self.request, self.spec, self.image, self.strength)
         height, width = self.image.shape[-2:]
         self.window = self.request.region or Region(0, height, 0, width)
         self.tally = Tally(self.on_progress, int(np.prod(self.image.shape[:3])))
+
+    def nothing(self) -> EnhanceResult:
+        """What is there when it was cancelled before it began."""
+        out = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
+        return self._result(out, _Objects(None, None), is_complete=False)
 
     def enhance(self, engine: Engine) -> EnhanceResult:
         """Normalise, calibrate, filter in tiles; then look for objects."""
@@ -166,7 +182,7 @@ class _Run:
             self.n_flat += 1
         else:
             plane = _planes.prepare(raw, normalizer, self.request.objects_are_dark)
-            self._render(engine, plane, None, out)
+            self._render(engine, index, plane, None, out)
         self.tally.plane_done()
 
     def _enhance_stack(self, engine: Engine, channel: int, out: NDArray[np.float32]) -> None:
@@ -187,22 +203,33 @@ class _Run:
         for index in indices:
             self._checkpoint()
             plane = _planes.prepare(self.image.read(index), normalizer, self.request.objects_are_dark)
-            self._render(engine, plane, calibration, out[index])
+            self._render(engine, index, plane, calibration, out[index])
             self.tally.plane_done()
 
-    def _render(self, engine: Engine, plane: PreparedPlane, calibration: Any, out: NDArray[np.float32]) -> None:
-        engine.attempt(lambda opened, tile_px: self._render_tiles(opened, tile_px, plane, calibration, out))
+    def _render(
+        self, engine: Engine, index: PlaneIndex, plane: PreparedPlane, calibration: Any, out: NDArray[np.float32]
+    ) -> None:
+        from napari_cellenhance.core.inference import Rendering
+
+        shares_of = None if self.map is None else self.map.shares_at(index)
+        rendering = Rendering(self.strength, self.spec.identity_below, shares_of)
+        engine.attempt(lambda opened, tile_px: self._render_tiles(opened, tile_px, plane, calibration, rendering, out))
         if plane.bad is not None:
             # Pixels that were no numbers stay none.
             self.n_bad += plane.n_bad
             out[plane.bad[self.window.slices]] = np.nan
 
     def _render_tiles(
-        self, opened: OpenedFilter, tile_px: int, plane: PreparedPlane, calibration: Any, out: NDArray[np.float32]
+        self,
+        opened: OpenedFilter,
+        tile_px: int,
+        plane: PreparedPlane,
+        calibration: Any,
+        rendering: Rendering,
+        out: NDArray[np.float32],
     ) -> None:
-        from napari_cellenhance.core.inference import Rendering, enhance_plane, render
+        from napari_cellenhance.core.inference import enhance_plane, render
 
-        rendering = Rendering(self.strength, self.spec.identity_below)
         self.tally.begin_plane(len(split(self.window.shape, tile_px, 0)))
         if calibration is None and self.window.shape == plane.base.shape and self.tally.tiles_per_plane == 1:
             both = opened.enhancer.calibrate_and_encode(plane.base, self._checkpoint)
@@ -255,6 +282,7 @@ class _Run:
             normalizers=self.normalizers,
             engine={} if self.engine is None else self.engine.facts() | {"n_planes_pooled": self.n_pooled},
             warnings=warnings,
+            strength_map=describe_map(self.request.strength_map, self.spec.info.strength),
         )
         return EnhanceResult(
             image=from_canonical(image, self.image.axes),

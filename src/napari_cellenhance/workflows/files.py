@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.workflows._strengths import strength_of
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, EnhanceResult, SegmentOptions
@@ -190,10 +191,10 @@ def _open(settings: EnhanceRequest, on_progress: OnProgress) -> OpenedFilter | N
     from napari_cellenhance.workflows import catalog
 
     spec = catalog.describe(settings.filter_id)
-    if settings.strength is not None:
-        spec.info.strength.clamp(settings.strength)
-    if settings.strength == 0:
-        return None
+    if settings.strength != "auto":
+        strength = strength_of(settings, spec)
+        if strength == 0 and settings.strength_map is None:
+            return None
     on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
     return catalog.open_enhancer(
         settings.filter_id, settings.device, settings.precision, memory_limit_mb=settings.memory_limit_mb

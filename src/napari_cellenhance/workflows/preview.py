@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,7 @@ from napari_cellenhance.core.normalize import Normalizer
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows import _planes, catalog
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, PreparedPlane
+from napari_cellenhance.workflows._strengths import open_map, strength_of
 from napari_cellenhance.workflows.catalog import OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, never_cancelled
 from napari_cellenhance.workflows.requests import EnhanceRequest
@@ -124,15 +125,41 @@ class PreviewSession:
             strength=view.strength,
             latency_s=time.perf_counter() - start,
             is_approximate=any(is_approximate for _, is_approximate in parts),
-            is_identity=view.strength == 0.0,
+            is_identity=view.is_identity,
             device_note=view.opened.choice.note,
         )
+
+    def sweep(
+        self, preview: PreviewRequest, strengths: Sequence[float], *, is_cancelled: IsCancelled = never_cancelled
+    ) -> list[NDArray[np.float32]]:
+        """The visible region at several strengths; of a colour image the first sample. Encodes at most once.
+
+        Returns
+        -------
+        list of ndarray of shape (h, w)
+            float32 in [0, 1]; empty where there is nothing but one grey value.
+        """
+        from napari_cellenhance.core.inference import Rendering, render
+
+        view = self._view(preview, is_cancelled)
+        features, base, _ = self._features_of(view, view.indices[0])
+        images: list[NDArray[np.float32]] = []
+        for strength in strengths if features is not None else ():
+            view.checkpoint()
+            images.append(
+                render(view.opened.enhancer, features, base, Rendering(strength, view.opened.spec.identity_below))
+            )
+        return images
 
     def calibrate(self, preview: PreviewRequest, *, is_cancelled: IsCancelled = never_cancelled) -> None:
         """Measure the whole plane or stack exactly, so that the next update is exact too."""
         view = self._view(preview, is_cancelled)
         for index in view.indices:
             self._measure(view, index)
+
+    def lend(self, request: EnhanceRequest, opened: OpenedFilter) -> None:
+        """Use a filter that is loaded already for requests like this one."""
+        self._filters.put(_filter_key(request), opened)
 
     def clear(self) -> None:
         """Forget everything; frees the memory."""
@@ -144,7 +171,7 @@ class PreviewSession:
     def _view(self, preview: PreviewRequest, is_cancelled: IsCancelled) -> _View:
         request = preview.enhance
         opened = self._filters.get(
-            (request.filter_id, request.device, request.precision, request.memory_limit_mb),
+            _filter_key(request),
             lambda: catalog.open_enhancer(
                 request.filter_id,
                 request.device,
@@ -161,7 +188,7 @@ class PreviewSession:
         from napari_cellenhance.core.inference import Rendering, render
 
         view.checkpoint()
-        if view.strength == 0.0:
+        if view.is_identity:
             base = self._plane(view, index).base[view.region.slices]
             if view.request.objects_are_dark:
                 base = 1.0 - base
@@ -169,8 +196,9 @@ class PreviewSession:
         features, base, is_approximate = self._features_of(view, index)
         if features is None:
             return np.zeros(view.region.shape, np.float32), is_approximate
-        rendering = Rendering(view.strength, view.opened.spec.identity_below)
-        return render(view.opened.enhancer, features, base, rendering), is_approximate
+        shares_of = None if view.map is None else view.map.shares_at(index)
+        rendering = Rendering(view.strength, view.opened.spec.identity_below, shares_of)
+        return render(view.opened.enhancer, features, base, rendering, view.region), is_approximate
 
     def _features_of(self, view: _View, index: PlaneIndex) -> tuple[Any, NDArray[np.float32], bool]:
         is_measured = view.is_small or self._calibrations.has(view.statistics_key(index))
@@ -262,9 +290,9 @@ class _View:
         self.is_single_plane = self.request.statistics == "plane" or n_t * n_z == 1
         n_pooled = 1 if self.is_single_plane else len(_planes.pooled_planes(image, 0))
         self.is_small = n_pooled * height * width <= APPROXIMATE_ABOVE_PX
-        info = opened.info.strength
-        asked = info.default if self.request.strength is None else self.request.strength
-        self.strength = 0.0 if asked == 0 else info.clamp(asked)
+        self.strength = strength_of(self.request, opened.spec)
+        self.map = open_map(self.request, opened.spec, image, self.strength)
+        self.is_identity = self.strength == 0.0 and self.map is None
 
     def checkpoint(self) -> None:
         """Raise ``Cancelled`` if nobody waits for this view any more."""
@@ -314,6 +342,10 @@ class _Cache(Generic[V]):
     def clear(self) -> None:
         with self._lock:
             self._values.clear()
+
+
+def _filter_key(request: EnhanceRequest) -> Hashable:
+    return (request.filter_id, request.device, request.precision, request.memory_limit_mb)
 
 
 def _indices(image: OpenedImage, request: EnhanceRequest, position: dict[str, int]) -> tuple[PlaneIndex, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.recipes.protocol import Region
 
-__all__ = ["BlobOptions", "EnhanceRequest", "EnhanceResult", "SegmentOptions"]
+__all__ = [
+    "BlobOptions",
+    "EnhanceRequest",
+    "EnhanceResult",
+    "SegmentOptions",
+    "StrengthMap",
+    "StrengthSuggestion",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,53 @@ class BlobOptions:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StrengthMap:
+    """A strength that differs from place to place. Equal only to itself: it may hold large arrays.
+
+    Parameters
+    ----------
+    values : array-like (numpy, dask, zarr)
+        One plane for all planes of the image, or of the image's own shape, with or without its channels.
+        Real numbers are strengths (NaN: the slider's), rounded to steps of 1/40 of the slider, 0.25 for a
+        network. Whole numbers are strengths too, or labels if ``label_strengths`` is given.
+    label_strengths : mapping of int to float, or None
+        Label → strength; labels that are not in it, and the ground, follow the slider.
+    edge_px : int
+        Width over which regions fade into each other, in pixels; 0 cuts sharply.
+    name : str
+        Where it comes from; only carried along.
+    """
+
+    values: Any
+    label_strengths: Mapping[int, float] | None = None
+    edge_px: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.edge_px < 0:
+            raise ParameterError(f"soft edges are {self.edge_px} px wide; expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrengthSuggestion:
+    """A strength proposed from the image itself.
+
+    Parameters
+    ----------
+    strength : float
+    reason : str
+        One sentence for the user.
+    strengths, scores : tuple of float
+        The criterion at each strength that was looked at; its meaning is told in ``core.suggestion``.
+    """
+
+    strength: float
+    reason: str
+    strengths: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnhanceRequest:
     """Enhance one image of any axes. Holds no layer and no viewer.
@@ -61,8 +116,14 @@ class EnhanceRequest:
         (RGB or RGBA) of a colour image.
     filter_id : str
         Id of a model in the manifest, or of a classical filter.
-    strength : float or None
-        None takes the filter's default; 0 returns the input unchanged.
+    strength : float, "auto" or None
+        None takes the filter's default; 0 returns the input unchanged; "auto" takes what
+        ``workflows.suggest`` proposes for this image.
+    strength_map : StrengthMap or None
+        Strength by region; ``strength`` then counts where the map says nothing. Where it is 0, the result
+        is the normalised image, objects bright.
+    suggestion : StrengthSuggestion or None
+        Where ``strength`` comes from, if it was proposed; only carried along.
     objects_are_dark : bool
         Invert the contrast before filtering (the networks look for bright objects).
     channels : "all", "grey", or tuple of int
@@ -84,7 +145,9 @@ class EnhanceRequest:
     image: Any
     axes: str
     filter_id: str = "nunet"
-    strength: float | None = None
+    strength: float | Literal["auto"] | None = None
+    strength_map: StrengthMap | None = None
+    suggestion: StrengthSuggestion | None = None
     objects_are_dark: bool = False
     channels: Literal["all", "grey"] | tuple[int, ...] = "all"
     statistics: Literal["plane", "stack"] = "plane"
