@@ -9,50 +9,13 @@ import argparse
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from napari_cellenhance.core.models.nunet import NUNet, StrengthHead
 from napari_cellenhance.zoo.cards import AssetCard, FileEntry
 from napari_cellenhance.zoo.folders import bundled_dir
 from napari_cellenhance.zoo.manifest import read_user_card, write_asset, write_entry
 from napari_cellenhance.zoo.weights import load_state, save_state
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-N_KNOTS = 5
-SLIDER_END = 10.0
-
-
-def on_slider(state: dict[str, torch.Tensor], knots: list[float], strongest: float, slider: float) -> tuple[Any, ...]:
-    """Keep the trained strengths up to ``strongest`` and give them the slider range up to ``slider``.
-
-    The head is piecewise linear in the strength, so its values at new knots are its values: nothing is
-    trained or lost here as long as the old knots in between are among the new ones.
-    """
-    network = NUNet(conditioning="head", knots=tuple(knots), output="sigmoid")
-    network.load_state_dict(state)
-    assert isinstance(network.head, StrengthHead)
-    weakest = knots[0]
-    trained = torch.linspace(weakest, strongest, N_KNOTS).tolist()
-    inside = [k for k in knots if weakest < k < strongest]
-    missing = [k for k in inside if min(abs(k - t) for t in trained) > 1e-6]
-    if missing:
-        raise SystemExit(
-            f"the trained knots {missing} are not among the new ones {trained}; choose another --strongest"
-        )
-    with torch.no_grad():
-        parts = [network.head.at(w) for w in trained]
-        renewed = {
-            **state,
-            "head.gamma": torch.stack([p[0] for p in parts]),
-            "head.beta": torch.stack([p[1] for p in parts]),
-            "head.weight": torch.cat([p[2] for p in parts]),
-            "head.bias": torch.cat([p[3] for p in parts]),
-        }
-    return renewed, tuple(round(w * slider / strongest, 6) for w in trained)
 
 
 def main() -> None:
@@ -63,17 +26,18 @@ def main() -> None:
     parser.add_argument("--version", default="1.0.0")
     parser.add_argument("--title", default="NU-Net")
     parser.add_argument("--default-strength", type=float, default=5.0)
-    parser.add_argument("--strongest", type=float, default=4.0, help="trained strength that becomes the slider's end")
+    parser.add_argument("--first", action="store_true", help="list it before the others: the default filter")
+    parser.add_argument("--with-bank", action="store_true", help="publish the style bank of this run too")
     parser.add_argument("--scores", type=Path, required=True, help="JSON of `cellenhance evaluate nunet`")
     parser.add_argument("--notes", default="")
     options = parser.parse_args()
 
+    rows = json.loads(options.scores.read_text(encoding="utf-8"))
     card = read_user_card(options.run / f"{options.trained_id}.json")
     bundled = bundled_dir()
     bundled.mkdir(parents=True, exist_ok=True)
     weights = bundled / f"{options.id}-{options.version}.safetensors"
     state = load_state(options.run / card.file.name)
-    state, knots = on_slider(state, list(card.strength.knots), options.strongest, SLIDER_END)
     save_state(weights, state, half=True, metadata={"id": options.id})
     training = {**card.training, "notes": options.notes} if options.notes else card.training
     entry = card.model_copy(
@@ -83,16 +47,19 @@ def main() -> None:
             "title": options.title,
             "file": FileEntry.of(weights, url=weights.name),
             "bundled": True,
-            "architecture": {**card.architecture, "knots": list(knots)},
-            "strength": card.strength.model_copy(
-                update={"default": options.default_strength, "knots": knots, "identity_below": knots[0]}
-            ),
-            "training": {**training, "loss_ratio_per_strength": options.strongest / SLIDER_END},
-            "scores": {"rows": json.loads(options.scores.read_text(encoding="utf-8"))},
+            "strength": card.strength.model_copy(update={"default": options.default_strength}),
+            "training": training,
+            "scores": {"rows": rows},
         }
     )
-    write_entry(ROOT / "weights_manifest.json", entry)
+    write_entry(ROOT / "weights_manifest.json", entry, is_first=options.first)
 
+    for old in bundled.glob(f"{options.id}-[0-9]*.safetensors"):
+        if old != weights:
+            old.unlink()
+    print(f"published {options.id} {options.version}: {weights.stat().st_size / 1e6:.2f} MB")
+    if not options.with_bank:
+        return
     bank = bundled / f"nunet-style-bank-{options.version}.safetensors"
     shutil.copyfile(options.run / "nunet-style-bank.safetensors", bank)
     write_asset(
@@ -107,7 +74,7 @@ def main() -> None:
             bundled=True,
         ),
     )
-    print(f"published {options.id} {options.version}: {weights.stat().st_size / 1e6:.2f} MB")
+    print("published the style bank")
 
 
 if __name__ == "__main__":

@@ -243,6 +243,8 @@ def test_write_entry_adds_then_replaces(tmp_path: Path, card_fields: dict[str, A
     assert [(c.id, c.version) for c in own.models] == [("tiny-net", "1.1.0"), ("other", "1.0.0")]
     assert [c.id for c in own.assets] == ["style-bank"]
     assert [p.name for p in tmp_path.iterdir()] == [MANIFEST_NAME]
+    write_entry(path, other, is_first=True)
+    assert [c.id for c in read_manifest(path).models] == ["other", "tiny-net"]
 
 
 def test_write_entry_refuses_what_would_break_the_file(tmp_path: Path, card_fields: dict[str, Any]) -> None:

@@ -192,8 +192,13 @@ def find_asset(asset_id: str) -> AssetCard:
     return _find(asset_id, load_manifest().assets, "asset", ())
 
 
-def write_entry(path: str | os.PathLike[str], card: ModelCard) -> None:
+def write_entry(path: str | os.PathLike[str], card: ModelCard, *, is_first: bool = False) -> None:
     """Add a model to a manifest file, or replace the one of the same id; atomic.
+
+    Parameters
+    ----------
+    is_first : bool
+        Put it before all others: lists of filters begin with it. Otherwise it keeps its place, or comes last.
 
     Raises
     ------
@@ -203,7 +208,10 @@ def write_entry(path: str | os.PathLike[str], card: ModelCard) -> None:
         It cannot be written; it is unchanged.
     """
     own = read_manifest(path)
-    _rewrite(Path(path), own, models=_with_card(own.models, card))
+    models = _with_card(own.models, card)
+    if is_first:
+        models = (card, *(m for m in models if m.id != card.id))
+    _rewrite(Path(path), own, models=models)
 
 
 def write_asset(path: str | os.PathLike[str], card: AssetCard) -> None:
