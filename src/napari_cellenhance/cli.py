@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.memory import keep_memory
 from napari_cellenhance.workflows.evaluate import EvaluateRequest
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, SegmentOptions
@@ -115,6 +116,7 @@ def _cellenhance(
     """Enhance microscopy images: objects bright, ground dark, with a strength to choose."""
     # It logs what is odd in a damaged file, which would stand beside our one line on it; --debug shows it.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    keep_memory()
 
 
 # --- enhance --------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellenhance.core.errors import CellEnhanceError
+from napari_cellenhance.core.memory import give_back_memory, keep_memory
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 
 __all__ = ["BusyError", "Job", "LatestOnly", "Outcome", "is_busy", "start_job"]
@@ -102,12 +103,14 @@ class Job(QObject):
         worker.start()
 
     def _run(self) -> None:
+        keep_memory()
         try:
             self._outcome = Outcome(value=self._work(self._report, self.is_cancelled))
         except Exception as error:  # the Outcome carries it to the panel
             _LOGGER.exception("%s failed", self.title)
             self._outcome = Outcome(error=error)
         finally:
+            give_back_memory()
             _running.release()
 
     def _report(self, progress: Progress) -> None:
@@ -229,6 +232,7 @@ class LatestOnly(QObject):
             return request
 
     def _loop(self) -> None:
+        keep_memory()
         while (request := self._next()) is not None:
             ticket, work = request
             try:
