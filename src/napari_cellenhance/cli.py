@@ -134,8 +134,18 @@ def enhance(
         _ENHANCE.filter_id
     ),
     strength: Annotated[
-        float | None, typer.Option(help="How strongly; 0 returns the input. [default: that of the model]")
+        str | None,
+        typer.Option(help="How strongly; 0 returns the input, auto asks the image. [default: that of the model]"),
     ] = None,
+    strength_map: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Image of strengths by region, or of labels; a folder for many images."),
+    ] = None,
+    label_strength: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=STRENGTH", help="The map holds labels; strength of one. Can be given again."),
+    ] = None,
+    soft_edges: Annotated[int, typer.Option(min=0, help="Width over which regions fade, in pixels.")] = 0,
     axes: Annotated[
         str, typer.Option(help="Letters of TCZYX, S for colour, e.g. ZYX. [default: as in the file]")
     ] = _ENHANCE.axes,
@@ -174,7 +184,7 @@ def enhance(
     from napari_cellenhance.workflows import files
 
     settings = EnhanceRequest(
-        image=None, axes=axes, filter_id=model, strength=strength, channels=_parse_channels(channels),
+        image=None, axes=axes, filter_id=model, strength=_parse_strength(strength), channels=_parse_channels(channels),
         objects_are_dark=_ENHANCE.objects_are_dark if dark is None else dark, statistics=statistics, device=device,
         precision=precision, tile_px=tile,
         segment=_parse_segment(threshold, split, min_size) if labels is not None else None,
@@ -182,6 +192,7 @@ def enhance(
     )  # fmt: skip
     request = files.FilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, labels=labels, points=points,
+        strength_map=strength_map, label_strengths=_parse_label_strengths(label_strength), strength_edge_px=soft_edges,
         overwrite=overwrite, suggest_contrast=dark is None,
     )  # fmt: skip
     line = _ProgressLine(quiet)
@@ -199,6 +210,38 @@ def enhance(
     if len(result.outcomes) > 1 and not quiet:
         typer.echo(f"{len(result.outcomes) - result.n_failed} of {len(result.outcomes)} files enhanced")
     _leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
+
+
+def _parse_strength(text: str | None) -> float | Literal["auto"] | None:
+    """Read a number or ``auto``.
+
+    >>> _parse_strength("auto"), _parse_strength("7.5")
+    ('auto', 7.5)
+    """
+    if text is None or text == "auto":
+        return "auto" if text else None
+    try:
+        return float(text)
+    except ValueError:
+        raise ParameterError(f"strength is {text!r}; expected a number, or auto") from None
+
+
+def _parse_label_strengths(words: list[str] | None) -> dict[int, float] | None:
+    """Read ``LABEL=STRENGTH``.
+
+    >>> _parse_label_strengths(["1=8", "2=0"])
+    {1: 8.0, 2: 0.0}
+    """
+    if not words:
+        return None
+    table: dict[int, float] = {}
+    for word in words:
+        label, _, strength = word.partition("=")
+        try:
+            table[int(label)] = float(strength)
+        except ValueError:
+            raise ParameterError(f"--label-strength is {word!r}; expected LABEL=STRENGTH, for example 1=8") from None
+    return table
 
 
 def _parse_channels(text: str) -> Literal["all", "grey"] | tuple[int, ...]:
@@ -234,6 +277,46 @@ def _tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:
         for warning in outcome.warnings:
             typer.echo(f"note: {outcome.source.name}: {warning}", err=True)
         typer.echo(f"{', '.join(map(str, outcome.targets))} ({outcome.seconds:.1f} s)")
+
+
+@app.command()
+def persistence(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Persistence map to write (.ome.tif).")],
+    model: Annotated[str, typer.Option(help="Model or classical filter to sweep.")] = _ENHANCE.filter_id,
+    weakest: Annotated[float | None, typer.Option(help="Begin of the sweep. [default: a tenth of the slider]")] = None,
+    strongest: Annotated[float | None, typer.Option(help="End of the sweep. [default: end of the slider]")] = None,
+    n_strengths: Annotated[int, typer.Option("--steps", min=2, help="Strengths of the sweep.")] = 16,
+    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
+    dark: Annotated[bool, typer.Option("--dark/--bright", help="Objects are darker than the ground.")] = False,
+    labels: Annotated[Path | None, typer.Option(help="Write the objects too; OME-TIFF of labels.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write one row per object too; CSV.")] = None,
+    threshold: Annotated[str, typer.Option(help="otsu, li, or a number from 0 to 1.")] = _SEGMENT.method,
+    split: Annotated[bool, typer.Option(help="Split touching objects.")] = _SEGMENT.split_touching,
+    min_size: Annotated[int, typer.Option(help="Smallest object, in pixels.")] = _SEGMENT.min_size_px,
+    device: _Device = _ENHANCE.device,
+    precision: _Precision = _ENHANCE.precision,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Show how long each object lasts while the strength rises, to tell faint cells from noise."""
+    from napari_cellenhance.workflows import persistence_files
+
+    request = persistence_files.PersistenceFileRequest(
+        source=source, target=target, labels=labels, table=table, overwrite=overwrite, weakest=weakest,
+        strongest=strongest, n_strengths=n_strengths,
+        settings=EnhanceRequest(
+            image=None, axes=axes, filter_id=model, channels=_parse_channels(channels), objects_are_dark=dark,
+            segment=_parse_segment(threshold, split, min_size), device=device, precision=precision,
+        ),
+    )  # fmt: skip
+    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+        result = persistence_files.run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if result.is_complete and not quiet:
+        typer.echo(result.sentence())
+    _leave(is_stopped=not result.is_complete)
 
 
 # --- models ---------------------------------------------------------------------------------
@@ -459,43 +542,67 @@ def train_nunet(
 
 @evaluate.command("nunet")
 def evaluate_nunet(
-    data: Annotated[Path, typer.Argument(help="JSON list of labelled, held-out image sources.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="JSON list(s) of labelled, held-out images, or folders of images and labels.")
+    ],
     data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
-    filters: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="ID=STRENGTH", help="A filter to score; can be given again.")
+    tune: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where thresholds are chosen, like DATA. [default: on the other images of the set]"),
     ] = None,
-    n_images: Annotated[int, typer.Option(min=0, help="Images per source; 0 takes all.")] = _EVALUATE.n_images,
-    degraded: Annotated[bool, typer.Option(help="Score poor versions of the images as well.")] = _EVALUATE.is_degraded,
-    seed: Annotated[int, typer.Option(min=0, help="Of the degradations.")] = _EVALUATE.seed,
-    out: Annotated[Path | None, typer.Option(help="Also write the rows as JSON.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="ID=STRENGTH",
+            help="A filter to score; can be given again. dog=size follows the objects. [default: those of the paper]",
+        ),
+    ] = None,
+    max_images: Annotated[int, typer.Option(min=0, help="Images per source; 0 takes all.")] = _EVALUATE.max_images,
+    max_tune_images: Annotated[int, typer.Option(min=0, help="To choose on, per source.")] = _EVALUATE.max_tune_images,
+    noise: Annotated[bool, typer.Option(help="Score the images with three levels of noise as well.")] = True,
+    quick: Annotated[bool, typer.Option(help="Few images and one level of noise, for a first look.")] = False,
+    dark: Annotated[bool, typer.Option(help="For folders: objects are dark on bright ground.")] = False,
+    diameter: Annotated[float | None, typer.Option(help="For folders with points: object diameter in px.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images chosen, and of the noise.")] = _EVALUATE.seed,
+    device: _Device = _EVALUATE.device,
+    precision: _Precision = "auto",
+    gate: Annotated[bool, typer.Option(help="Exit with 1 where a model is below the raw image.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write tables (JSON, CSV) and text.")] = None,
     quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
-    """Contrast ratio, AUROC, Otsu IoU and blob F1 of each filter beside the raw image, as a table."""
-    from napari_cellenhance.workflows.evaluate import run, to_markdown, to_rows
+    """Contrast, detection and segmentation with each filter beside the raw image, as in the NU-Net paper."""
+    from napari_cellenhance.workflows.evaluate import as_quick, run, save, to_markdown, worse_than_raw
 
     request = EvaluateRequest(
-        data=data, data_root=data_root, filters=tuple(_parse_filter(word) for word in filters or []),
-        n_images=n_images, is_degraded=degraded, seed=seed,
+        data=tuple(data), tune=tuple(tune or ()), data_root=data_root,
+        filters=tuple(_parse_filter(word) for word in filters) if filters else _EVALUATE.filters,
+        noise=_EVALUATE.noise if noise else (), max_images=max_images, max_tune_images=max_tune_images, seed=seed,
+        objects_are_dark=dark, object_diameter_px=diameter, device=device, precision=precision,
     )  # fmt: skip
+    if quick:
+        request = as_quick(request)
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
-        rows = run(request, on_progress=line.show, is_cancelled=is_cancelled)
-        is_stopped = is_cancelled()
-    typer.echo(to_markdown(rows))
-    if out is not None:
-        from napari_cellenhance.io.reports import write_json
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if result.rows:
+        typer.echo(to_markdown(result))
+        if out is not None:
+            save(result, request, out)
+    worse = worse_than_raw(result)
+    for sentence in worse if gate else ():
+        _complain(sentence)
+    _leave(is_stopped=not result.is_complete, is_failed=gate and bool(worse))
 
-        write_json(out, to_rows(rows))
-    _leave(is_stopped=is_stopped)
 
+def _parse_filter(word: str) -> tuple[str, float | None]:
+    """Read ``ID=STRENGTH``; ``size`` stands for a strength that follows the size of the objects.
 
-def _parse_filter(word: str) -> tuple[str, float]:
-    """Read ``ID=STRENGTH``.
-
-    >>> _parse_filter("nunet=5")
-    ('nunet', 5.0)
+    >>> _parse_filter("nunet=5"), _parse_filter("dog=size")
+    (('nunet', 5.0), ('dog', None))
     """
     name, is_given, value = word.partition("=")
+    if name and value == "size":
+        return name, None
     try:
         strength = float(value)
     except ValueError:

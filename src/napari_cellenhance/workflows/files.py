@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,13 @@ from napari_cellenhance.core.errors import CellEnhanceError, ImageError, Paramet
 from napari_cellenhance.workflows._strengths import strength_of
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, EnhanceResult, SegmentOptions
+from napari_cellenhance.workflows.requests import (
+    BlobOptions,
+    EnhanceRequest,
+    EnhanceResult,
+    SegmentOptions,
+    StrengthMap,
+)
 
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile
@@ -48,6 +54,12 @@ class FilesRequest:
     labels, points : path, optional
         Write the segmentation (OME-TIFF) and the blobs (CSV, pixel coordinates) as well; file or folder
         as ``target``.
+    strength_map : path, optional
+        Image of strengths, or of labels if ``label_strengths`` is given; of a folder, the image of the same name.
+    label_strengths : mapping of int to float, optional
+        Label → strength.
+    strength_edge_px : int
+        Width over which regions fade into each other, in pixels.
     overwrite : bool
         Replace results that are there already. The originals are never replaced.
     suggest_contrast : bool
@@ -60,12 +72,17 @@ class FilesRequest:
     dtype: Literal["float32", "uint8", "uint16"] | None = None
     labels: str | os.PathLike[str] | None = None
     points: str | os.PathLike[str] | None = None
+    strength_map: str | os.PathLike[str] | None = None
+    label_strengths: Mapping[int, float] | None = None
+    strength_edge_px: int = 0
     overwrite: bool = False
     suggest_contrast: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in (None, "float32", "uint8", "uint16"):
             raise ParameterError(f"pixel type is {self.dtype!r}; expected float32, uint8 or uint16")
+        if self.label_strengths is not None and self.strength_map is None:
+            raise ParameterError("strengths of labels came without a strength map; name the image of the labels too")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +166,7 @@ def run(
     )  # fmt: skip
     settings = _complete(request)
     _make_folders(request, plan)
-    opened = _open(settings, on_progress) if _has_work(request, plan) else None
+    opened = _open(settings, request.strength_map is not None, on_progress) if _has_work(request, plan) else None
     outcomes: list[FileOutcome] = []
     for number, targets in enumerate(plan, start=1):
         if is_cancelled():
@@ -186,14 +203,14 @@ def _has_work(request: FilesRequest, plan: Sequence[Targets]) -> bool:
     return request.overwrite or any(not path.exists() for targets in plan for path in targets.all)
 
 
-def _open(settings: EnhanceRequest, on_progress: OnProgress) -> OpenedFilter | None:
+def _open(settings: EnhanceRequest, has_map: bool, on_progress: OnProgress) -> OpenedFilter | None:
     """Load the filter; strength 0 needs none, but the id must exist all the same."""
     from napari_cellenhance.workflows import catalog
 
     spec = catalog.describe(settings.filter_id)
     if settings.strength != "auto":
         strength = strength_of(settings, spec)
-        if strength == 0 and settings.strength_map is None:
+        if strength == 0 and settings.strength_map is None and not has_map:
             return None
     on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
     return catalog.open_enhancer(
@@ -228,6 +245,8 @@ def _enhance_file(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
         pixel_size_um=file.pixel_size_um,
     )  # fmt: skip
+    if request.strength_map is not None:
+        job = dataclasses.replace(job, strength_map=_read_map(request, targets.source))
     _refuse_stack_as_png(targets, job)
     if opened is None:
         result = enhance.run(job, on_progress=on_progress, is_cancelled=is_cancelled)
@@ -237,6 +256,24 @@ def _enhance_file(
         return None
     _write(request, targets, file, result)
     return file.notes + result.warnings + (_contrast_note(job) if request.suggest_contrast else ())
+
+
+def _read_map(request: FilesRequest, source: Path) -> StrengthMap:
+    from napari_cellenhance.io.images import read
+
+    assert request.strength_map is not None
+    path = Path(request.strength_map)
+    if path.is_dir():
+        same = sorted(other for other in path.iterdir() if other.stem.split(".")[0] == source.stem.split(".")[0])
+        if len(same) != 1:
+            raise ParameterError(
+                f"the folder {path} holds {len(same)} strength maps for {source.name}; expected one file of that name"
+            )
+        path = same[0]
+    return StrengthMap(
+        values=read(path).image, label_strengths=request.label_strengths, edge_px=request.strength_edge_px,
+        name=path.name,
+    )  # fmt: skip
 
 
 def _contrast_note(job: EnhanceRequest) -> tuple[str, ...]:

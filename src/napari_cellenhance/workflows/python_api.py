@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import SAMPLES, guess_axes
 from napari_cellenhance.core.errors import AxesError, ParameterError
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
 
 __all__ = ["enhance", "train_nunet"]
 
@@ -21,7 +21,10 @@ def enhance(
     image: Any,
     *,
     model: str = "nunet",
-    strength: float | None = None,
+    strength: float | Literal["auto"] | None = None,
+    strength_map: Any = None,
+    label_strengths: Mapping[int, float] | None = None,
+    strength_edge_px: int = 0,
     axes: str | None = None,
     is_rgb: bool = False,
     objects_are_dark: bool = False,
@@ -39,8 +42,15 @@ def enhance(
         numpy, dask or zarr, any integer or real dtype; never written to.
     model : str
         Id of a model or of a classical filter, such as ``"nunet"`` or ``"dog"``.
-    strength : float, optional
-        Position of the slider; default: the filter's own. 0 returns the input unchanged.
+    strength : float or "auto", optional
+        Position of the slider; default: the filter's own. 0 returns the input unchanged. "auto" takes what the
+        image itself suggests (networks only).
+    strength_map : array-like of shape (Y, X), or that of the image, optional
+        Strength by region, rounded to 1/40 of the slider (0.25 for a network); NaN where ``strength`` counts.
+    label_strengths : mapping of int to float, optional
+        Makes ``strength_map`` an image of labels: label → its strength; all others follow ``strength``.
+    strength_edge_px : int
+        Width over which regions fade into each other, in pixels.
     axes : str, optional
         One letter per dimension out of ``TCZYX``, plus ``S`` for the samples of a colour
         image. Default: guessed from the shape; three dimensions without colour are ``ZYX``.
@@ -78,7 +88,7 @@ def enhance(
     ImageError
         Complex, empty or all-NaN pixels.
     ParameterError
-        A setting outside its range, or colour declared twice in contradiction.
+        A setting outside its range, a map that does not fit the image, or colour declared twice in contradiction.
     ModelNotFoundError
         No such filter; the message lists those there are.
     DownloadError, ChecksumError
@@ -103,6 +113,7 @@ def enhance(
         axes=_axes_of(pixels, axes, is_rgb),
         filter_id=model,
         strength=strength,
+        strength_map=_map_of(strength_map, label_strengths, strength_edge_px),
         objects_are_dark=objects_are_dark,
         channels=_channels_of(channels),
         statistics=statistics,
@@ -219,6 +230,14 @@ def train_nunet(
         **settings,
     )
     return run(request).model_id
+
+
+def _map_of(values: Any, label_strengths: Mapping[int, float] | None, edge_px: int) -> StrengthMap | None:
+    if values is None:
+        if label_strengths is not None:
+            raise ParameterError("label_strengths came without strength_map; give the image of the labels too")
+        return None
+    return StrengthMap(values=values, label_strengths=label_strengths, edge_px=edge_px, name="array")
 
 
 def _axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:

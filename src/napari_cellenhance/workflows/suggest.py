@@ -19,7 +19,7 @@ from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthSugges
 __all__ = ["MAX_SIDE_PX", "N_STRENGTHS", "can_suggest", "candidates", "suggest", "suggest_on_view"]
 
 N_STRENGTHS = 10
-"""Strengths that are tried, evenly spaced from where the filter begins to the end of the slider."""
+"""Strengths that are tried, evenly spaced up to the end of the slider."""
 
 MAX_SIDE_PX = 768
 """Of a larger plane its middle is looked at."""
@@ -30,14 +30,14 @@ def can_suggest(spec: FilterSpec) -> bool:
     return spec.card is not None
 
 
-def candidates(info: StrengthInfo, identity_below: float) -> tuple[float, ...]:
+def candidates(info: StrengthInfo) -> tuple[float, ...]:
     """Strengths to try.
 
-    >>> candidates(StrengthInfo(label="", help="", default=5, maximum=10), 2.5)[:3]
-    (2.5, 3.25, 4.0)
+    >>> candidates(StrengthInfo(label="", help="", default=5, maximum=10))[:3]
+    (1.0, 2.0, 3.0)
     """
-    low = max(info.minimum, identity_below, info.maximum / N_STRENGTHS)
-    return tuple(round(float(w) * 4) / 4 for w in np.linspace(low, info.maximum, N_STRENGTHS))
+    low = max(info.minimum, info.maximum / N_STRENGTHS)
+    return tuple(float(w) for w in np.linspace(low, info.maximum, N_STRENGTHS))
 
 
 def suggest(
@@ -88,7 +88,7 @@ def suggest_on_view(
             f"a strength can be suggested for networks only, not for {spec.info.title!r}; set it by hand, or choose "
             "a network"
         )
-    strengths = candidates(spec.info.strength, spec.identity_below)
+    strengths = candidates(spec.info.strength)
     still = dataclasses.replace(preview.enhance, strength=None, strength_map=None)
     images = session.sweep(dataclasses.replace(preview, enhance=still), strengths, is_cancelled=is_cancelled)
     found = choose(images, strengths, spec.info.strength.default)
