@@ -391,3 +391,46 @@ def test_the_progress_line_is_written_over_and_wiped(
     with cli._ProgressLine(is_quiet=True) as line:
         line.show(Progress(n_done=0, n_total=0, message="x"))
     assert capsys.readouterr().err == ""
+
+
+# --- measure --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(tmp_path: Path, cells: Any) -> tuple[Path, Path, Path]:
+    """Raw image, enhanced image and labels as files."""
+    soft = np.clip((cells.image - 500.0) / 1000.0, 0, 1).astype(np.float32)
+    files_ = tmp_path / "raw.tif", tmp_path / "after.tif", tmp_path / "labels.tif"
+    for path, pixels in zip(files_, (cells.image, soft, cells.labels), strict=True):
+        write(path, pixels, "YX", dtype="keep")
+    return files_
+
+
+def test_measure_prints_a_table_and_writes_it(measured: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    raw, after, labels = measured
+    done = call("measure", raw, after, "--mask", labels, "--csv", tmp_path / "t.csv", "--diameter", 15)
+    assert done.exit_code == 0, done.output
+    assert "| raw.tif | – |" in done.stdout
+    assert "after.tif: blob F1 1.000" in done.stdout
+    assert (tmp_path / "t.csv").is_file() and (tmp_path / "t.csv.json").is_file()
+    line = refused(call("measure", raw, after, "--mask", labels, "--csv", tmp_path / "t.csv", "-q"), 1)
+    assert "exists already" in line
+
+
+def test_measure_for_programs_agrees_with_the_workflow(measured: tuple[Path, Path, Path], cells: Any) -> None:
+    from napari_cellenhance.core.metrics import contrast_ratio
+
+    raw, after, labels = measured
+    told = json.loads(call("measure", raw, after, "--mask", labels, "--json").stdout)
+    before, enhanced = told["contrast"]
+    assert before["contrast_ratio"] == pytest.approx(contrast_ratio(cells.image, cells.labels > 0).value)
+    assert before["fold"] is None and enhanced["fold"] > 1
+    assert before["mask"] == "given"
+
+
+def test_measure_marks_an_automatic_mask(measured: tuple[Path, Path, Path]) -> None:
+    raw, after, _ = measured
+    done = call("measure", raw, after)
+    assert done.exit_code == 0
+    assert "note: No mask was chosen" in done.stderr
+    assert "--mask" in refused(call("measure", raw, after, "--diameter", 15), 2)

@@ -19,7 +19,7 @@ from napari_cellenhance.widgets._plot_scale import Curve, Mark, tick_texts
 __all__ = ["Curve", "LinePlot", "Mark", "described", "readout"]
 
 _MARGIN = 4.0
-_HEIGHT_IN_LINES, _LEAST_IN_LINES = 15, 9
+_HEIGHT_IN_LINES, _LEAST_IN_LINES = 18, 13
 
 
 def described(content: PlotContent) -> str:
@@ -135,12 +135,12 @@ class LinePlot(QWidget):
     # --- Qt -----------------------------------------------------------------------------
 
     def sizeHint(self) -> QSize:
-        """Fifteen lines of text high."""
+        """Eighteen lines of text high."""
         line = self.fontMetrics().height()
         return QSize(20 * line, _HEIGHT_IN_LINES * line)
 
     def minimumSizeHint(self) -> QSize:
-        """Nine lines of text high: two ticks and a curve between them can be read."""
+        """Thirteen lines of text high: below a legend of two rows a curve can be read."""
         line = self.fontMetrics().height()
         return QSize(12 * line, _LEAST_IN_LINES * line)
 

@@ -109,8 +109,8 @@ def paint(painter: QPainter, area: QRectF, content: PlotContent, look: Look) -> 
     for index, curve in enumerate(content.curves):
         _paint_curve(painter, frame, scales, curve, _pen(index, curve))
     painter.restore()
-    for mark in content.marks:
-        _paint_mark(painter, frame, scales[0], mark, look, metrics)
+    for line, mark in enumerate(content.marks):
+        _paint_mark(painter, frame, scales[0], mark, line, look, metrics)
 
 
 def _pen(index: int, curve: Curve) -> QPen:
@@ -215,15 +215,20 @@ def _paint_curve(painter: QPainter, frame: QRectF, scales: tuple[Scale, Scale], 
             painter.drawPolyline(QPolygonF([QPointF(float(x_px[i]), float(y_px[i])) for i in run]))
 
 
-def _paint_mark(painter: QPainter, frame: QRectF, scale: Scale, mark: Mark, look: Look, metrics: QFontMetricsF) -> None:
+def _paint_mark(
+    painter: QPainter, frame: QRectF, scale: Scale, mark: Mark, line: int, look: Look, metrics: QFontMetricsF
+) -> None:
+    """A vertical line; texts of several marks go below each other, for the lines may be close."""
     share = float(scale.share(mark.x))
     if not 0 <= share <= 1:
         return
     x = frame.left() + share * frame.width()
-    painter.setPen(QPen(look.text, 1.0, Qt.PenStyle.DashLine))
+    own = QColor(mark.colour) if mark.colour else QColor()
+    painter.setPen(QPen(own if own.isValid() else look.text, 1.2, Qt.PenStyle.DashLine))
     painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
     if mark.text:
         width = metrics.horizontalAdvance(mark.text)
         start = x + _GAP if x + _GAP + width <= frame.right() else x - _GAP - width
-        painter.setPen(look.text)
-        painter.drawText(QPointF(start, frame.top() + metrics.ascent()), mark.text)
+        top = frame.top() + (line * metrics.height()) % max(1.0, frame.height() - metrics.height())
+        painter.fillRect(QRectF(start - 1, top, width + 2, metrics.height()), look.ground)
+        painter.drawText(QPointF(start, top + metrics.ascent()), mark.text)

@@ -58,10 +58,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A vertical line at ``x`` with a short text, such as "best 0.12"."""
+    """A vertical line at ``x`` with a short text, such as "best 0.12"; colour None takes that of the text."""
 
     x: float
     text: str = ""
+    colour: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ __all__ = [
     "Sweep",
     "SweepResult",
     "TruePoints",
+    "best_rows",
     "detect",
     "find_candidates",
     "sweep",
@@ -359,3 +360,8 @@ def to_rows(detections: Sequence[Detection]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def best_rows(result: SweepResult) -> list[dict[str, Any]]:
+    """Scores of each image at its own best threshold."""
+    return to_rows(detect(result.candidates, result.best_thresholds).detections) if result.sweeps else []
