@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--default-strength", type=float, default=5.0)
     parser.add_argument("--first", action="store_true", help="list it before the others: the default filter")
     parser.add_argument("--with-bank", action="store_true", help="publish the style bank of this run too")
-    parser.add_argument("--scores", type=Path, required=True, help="JSON of `cellenhance evaluate nunet`")
+    parser.add_argument("--scores", type=Path, required=True, help="scores.json of `cellenhance evaluate nunet`")
     parser.add_argument("--notes", default="")
     options = parser.parse_args()
 

@@ -54,7 +54,7 @@ class Split:
         return self.min_size * np.pi * (diameter_px / 2) ** 2
 
 
-SPLITS = tuple(Split(depth, size) for depth in (0.0, 0.1, 0.2, 0.4) for size in (0.05, 0.2))
+SPLITS = tuple(Split(depth, size) for depth in (0.0, 0.1, 0.3) for size in (0.05, 0.2))
 """Settings the watershed may take: the same freedom for every filter."""
 
 

@@ -1,29 +1,80 @@
-"""Score filters on labelled images, for detection and segmentation beside contrast.
+"""Score filters on labelled images as the NU-Net paper does: contrast, detection, segmentation, strength.
 
-Contrast ratio alone rewards hallucination, so every row also has the Otsu IoU and the blob F1.
+Contrast alone rewards hallucination, so each row also says how well objects are found. Every finder has the same
+freedom for every filter: its settings are chosen on other images than those that are scored.
 
 References
 ----------
-.. [1] Lim et al., "NU-Net", 2023, Table 2 (contrast ratio) and Table 3 (blob detection F1).
+.. [1] Lim et al., "NU-Net", 2023, Table 2 (contrast ratio), Fig. 4 (histograms), Fig. 5 and 6 (blob detection).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.core.sources import stretch
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
-__all__ = ["EvaluateRequest", "HeldOutImage", "Row", "read_test_images", "run", "to_markdown", "to_rows"]
+if TYPE_CHECKING:
+    from napari_cellenhance.io.labelled import LabelledImage
+    from napari_cellenhance.workflows._evaluate_filters import Bench, FilterJob, Plane
+    from napari_cellenhance.workflows._evaluate_scores import ImageScore, Row, Settings, Sweep
 
-Plane = NDArray[np.float32]
+__all__ = [
+    "AS_ACQUIRED",
+    "DEFAULT_FILTERS",
+    "NOISE",
+    "SEGMENTED",
+    "EvaluateRequest",
+    "Evaluation",
+    "as_quick",
+    "read_images",
+    "run",
+    "save",
+    "to_markdown",
+    "with_noise",
+    "worse_than_raw",
+]
+
+AS_ACQUIRED = "as acquired"
+NOISE: Mapping[str, tuple[float, float]] = {
+    "low noise": (30.0, 0.05),
+    "medium noise": (5.0, 0.2),
+    "high noise": (2.0, 0.5),
+}
+"""Photons at the brightest 0.1 % of an image, and read noise as a share of its range."""
+
+SEGMENTED = (AS_ACQUIRED, "medium noise")
+"""Where the segmentation workflow is scored as well; it takes the longest."""
+
+DEFAULT_FILTERS: tuple[tuple[str, float | None], ...] = (
+    ("log-lut", 255.0),
+    ("gaussian", 2.0),
+    ("median", 2.0),
+    ("dog", None),
+    ("nunet", 2.5),
+    ("nunet", 5.0),
+    ("nunet", 7.5),
+    ("nunet", 10.0),
+)
+"""The classical filters of the paper's Table 2, and NU-Net at several strengths; None: σ follows the object size."""
+
+T = TypeVar("T")
+
+_LEFT_OUT, _SAME = "the other images of the set", "the same image"
+_TUNE_MEGAPIXELS = 3.0
+_QUICK_IMAGES, _QUICK_MEGAPIXELS = 6, 1.5
+_N_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,164 +83,284 @@ class EvaluateRequest:
 
     Parameters
     ----------
-    data : path
-        JSON list of sources with labels (held-out images).
-    filters : sequence of (filter id, strength)
-    n_images : int
-        Images per source, evenly spaced; 0 takes all.
-    is_degraded : bool
-        Score on poor versions of the images as well (shot noise, read noise, haze, blur; seeded).
+    data : sequence of path
+        JSON lists of labelled, held-out images, or folders; see ``io.labelled``.
+    tune : sequence of path
+        Where settings are chosen: sources of the same names. For a source without one they are chosen on
+        its other images (leave one out).
+    data_root : path, optional
+        What the paths in JSON files are relative to.
+    filters : sequence of (filter id, strength or None)
+        None matches a DoG or LoG to the size of the objects. Raw is always scored.
+    noise : sequence of str
+        Names in :data:`NOISE`; the images as acquired are always scored.
+    max_images, max_tune_images : int
+        Of each source, drawn by the seed; 0 takes all.
+    max_megapixels : float
+        Of the images to score, for each source; 0 is no limit.
+    seed : int
+        Of the choice of images and of the noise.
+    objects_are_dark, object_diameter_px
+        For a folder.
+    device, precision : str
+        For the models.
     """
 
-    data: str | os.PathLike[str]
+    data: tuple[str | os.PathLike[str], ...] = ()
+    tune: tuple[str | os.PathLike[str], ...] = ()
     data_root: str | os.PathLike[str] | None = None
-    filters: tuple[tuple[str, float], ...] = ()
-    n_images: int = 12
-    is_degraded: bool = True
+    filters: tuple[tuple[str, float | None], ...] = DEFAULT_FILTERS
+    noise: tuple[str, ...] = tuple(NOISE)
+    max_images: int = 24
+    max_tune_images: int = 12
+    max_megapixels: float = 0.0
     seed: int = 0
+    objects_are_dark: bool = False
+    object_diameter_px: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.noise) - set(NOISE))
+        if unknown:
+            raise ParameterError(f"there is no noise called {', '.join(unknown)}; expected some of {', '.join(NOISE)}")
+        if min(self.max_images, self.max_tune_images) < 0:
+            raise ParameterError("the number of images is negative; expected 0 (all) or more")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """Means over the images of one source, for one filter.
+@dataclass(slots=True, kw_only=True)
+class Evaluation:
+    """What was found.
 
-    ``contrast_ratio`` and ``auroc`` measure object against ground (mask), ``otsu_iou`` is in 0…1, ``blob_f1`` compares
-    Laplacian-of-Gaussian detections with label centroids at the detector threshold that suits the filter best on
-    this source (as in [1]_), ``n_images`` is the count.
+    Parameters
+    ----------
+    rows : list of Row
+        One for each source, quality and filter; raw comes first.
+    images : list of ImageScore
+        The same image by image.
+    learned : tuple of str
+        Ids of the filters that are models.
+    is_complete : bool
+        False after a stop; finished rows are kept.
+    seconds : float
     """
 
-    source: str
-    quality: str
-    filter_id: str
-    strength: float
-    n_images: int
-    contrast_ratio: float
-    auroc: float
-    otsu_iou: float
-    blob_f1: float
+    rows: list[Row] = field(default_factory=list)
+    images: list[ImageScore] = field(default_factory=list)
+    learned: tuple[str, ...] = ()
+    is_complete: bool = True
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutImage:
-    """One held-out image: float32 in [0, 1], bright objects; instance labels; object diameter in px."""
+def read_images(request: EvaluateRequest) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Read the images to score, and those to choose settings on.
 
-    source: str
-    quality: str
-    image: Plane
-    labels: NDArray[np.integer]
-    diameter_px: float
+    Raises
+    ------
+    ImageError
+        No image with a truth.
+    """
+    from napari_cellenhance.io.labelled import Selection, read_labelled
+
+    def read(paths: Sequence[str | os.PathLike[str]], selection: Selection) -> list[LabelledImage]:
+        return [
+            image
+            for path in paths
+            for image in read_labelled(
+                path,
+                data_root=request.data_root,
+                selection=selection,
+                objects_are_dark=request.objects_are_dark,
+                object_diameter_px=request.object_diameter_px,
+            )
+        ]
+
+    limit = request.max_megapixels
+    test = read(request.data, Selection(max_images=request.max_images, max_megapixels=limit, seed=request.seed))
+    if not test:
+        raise ImageError("there is nothing to score; name a JSON list of labelled images or a folder")
+    limit = min(limit or _TUNE_MEGAPIXELS, _TUNE_MEGAPIXELS)
+    selection = Selection(max_images=request.max_tune_images, max_megapixels=limit, seed=request.seed)
+    return test, read(request.tune, selection)
 
 
-def read_test_images(request: EvaluateRequest) -> list[HeldOutImage]:
-    """Held-out images as they are, and degraded versions of the same."""
-    from napari_cellenhance.core.augment import degrade
-    from napari_cellenhance.io.datasets import read_sources
+def with_noise(image: LabelledImage, quality: str, seed: int) -> LabelledImage:
+    """The image as acquired, or stretched and with the noise of that name; seeded by the image's own name."""
+    if quality == AS_ACQUIRED:
+        return image
+    from napari_cellenhance.core.noise import poisson_gaussian
+    from napari_cellenhance.workflows._evaluate_filters import stretched
 
-    images = []
-    for number, source in enumerate(read_sources(request.data, data_root=request.data_root)):
-        count = len(source.images)
-        n_wanted = count if request.n_images == 0 else min(request.n_images, count)
-        for i in np.unique(np.linspace(0, count - 1, n_wanted).astype(int)):
-            labels = source.labels[i]
-            if labels is None or not labels.any():
-                continue
-            entry = (labels, source.diameters_px[i])
-            images.append(HeldOutImage(source.name, "as acquired", source.images[i], *entry))
-            if request.is_degraded:
-                poor = degrade(source.images[i], np.random.default_rng([request.seed, number, int(i)]))
-                images.append(HeldOutImage(source.name, "degraded", poor, *entry))
-    if not images:
-        raise ImageError(f"{request.data} holds no image with labels; scores need masks")
-    return images
+    photons, sigma = NOISE[quality]
+    level = list(NOISE).index(quality)
+    rng = np.random.default_rng([seed, level, zlib.crc32(f"{image.source}/{image.name}".encode())])
+    return replace(image, image=poisson_gaussian(stretched(image.image, (0.1, 99.9)), photons, sigma, rng))
 
 
 def run(
     request: EvaluateRequest, *, on_progress: OnProgress = no_progress, is_cancelled: IsCancelled = never_cancelled
-) -> list[Row]:
-    """Score each filter on each source and quality; ``raw`` comes first."""
-    images = read_test_images(request)
-    rows: list[Row] = []
-    jobs: tuple[tuple[str, float], ...] = (("raw", 0.0), *request.filters)
-    for done, (filter_id, strength) in enumerate(jobs):
+) -> Evaluation:
+    """Score each filter on each source and quality.
+
+    Raises
+    ------
+    ImageError
+        No labelled image.
+    ModelNotFoundError
+        No filter of that id.
+    """
+    from napari_cellenhance.core.inference import Cancelled
+    from napari_cellenhance.workflows._evaluate_filters import RAW, Bench, FilterJob
+
+    def checkpoint() -> None:
         if is_cancelled():
-            break
-        on_progress(Progress(n_done=done, n_total=len(jobs), message=f"{filter_id} {strength:g}"))
-        apply = _opened(filter_id, strength)
-        outputs = [apply(t.image) for t in images]
-        groups = dict.fromkeys((t.source, t.quality) for t in images)
-        for source, quality in groups:
-            chosen = [i for i, t in enumerate(images) if (t.source, t.quality) == (source, quality)]
-            rows.append(_score(filter_id, strength, [images[i] for i in chosen], [outputs[i] for i in chosen]))
-    on_progress(Progress(n_done=len(jobs), n_total=len(jobs), message="scored"))
-    return rows
+            raise Cancelled
+
+    started = time.monotonic()
+    bench = Bench(request.device, request.precision, checkpoint)
+    jobs = [FilterJob(filter_id=RAW), *(FilterJob(filter_id=name, strength=s) for name, s in request.filters)]
+    learned = tuple(dict.fromkeys(job.filter_id for job in jobs if bench.is_learned(job.filter_id)))
+    result = Evaluation(learned=learned)
+    test, tune = read_images(request)
+    tune = [image for image in tune if image.source in {t.source for t in test}]
+    qualities = (AS_ACQUIRED, *request.noise)
+    # Every image is seen once to be scored; those to choose on, which may be the same, once more.
+    helped = {image.source for image in tune}
+    n_seen = len(test) + len(tune) + sum(image.source not in helped for image in test)
+    count = _Count(on_progress, n_seen * len(qualities) * len(jobs))
+    try:
+        with ThreadPoolExecutor(_N_THREADS) as pool:
+            desk = _Desk(bench, pool, count, checkpoint)
+            for source, group in groupby(test, key=lambda t: t.source):
+                tested, tuned = list(group), [t for t in tune if t.source == source]
+                for quality in qualities:
+                    noisy = [with_noise(t, quality, request.seed) for t in tested]
+                    others = [with_noise(t, quality, request.seed) for t in tuned]
+                    for scores, row in desk.scored(jobs, quality, noisy, others):
+                        result.images += scores
+                        result.rows.append(row)
+    except Cancelled:
+        result.is_complete = False
+    result.seconds = time.monotonic() - started
+    on_progress(Progress(n_done=count.n_done, n_total=count.n_total, message="scored"))
+    return result
 
 
-def _opened(filter_id: str, strength: float) -> Callable[[Plane], Plane]:
-    if filter_id == "raw":
-        return stretch
-    from napari_cellenhance.workflows import enhance
-    from napari_cellenhance.workflows.catalog import open_enhancer
-    from napari_cellenhance.workflows.requests import EnhanceRequest
-
-    enhancer = open_enhancer(filter_id)
-
-    def apply(plane: Plane) -> Plane:
-        request = EnhanceRequest(image=plane, axes="YX", filter_id=filter_id, strength=strength)
-        return np.asarray(enhance.apply(request, enhancer).image, dtype=np.float32)
-
-    return apply
-
-
-def _score(filter_id: str, strength: float, images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> Row:
-    from napari_cellenhance.core import metrics
-
-    masks = [t.labels > 0 for t in images]
-    return Row(
-        source=images[0].source,
-        quality=images[0].quality,
-        filter_id=filter_id,
-        strength=strength,
-        n_images=len(images),
-        contrast_ratio=float(
-            np.mean([metrics.contrast_ratio(np.clip(o, 0, 1), m).value for o, m in zip(outputs, masks, strict=True)])
-        ),
-        auroc=float(np.mean([metrics.auroc(o, m) for o, m in zip(outputs, masks, strict=True)])),
-        otsu_iou=float(np.mean([metrics.otsu_iou(o, m) for o, m in zip(outputs, masks, strict=True)])),
-        blob_f1=_best_blob_f1(images, outputs),
+def as_quick(request: EvaluateRequest) -> EvaluateRequest:
+    """The same with few images and one level of noise, for a first look."""
+    return replace(
+        request,
+        max_images=min(request.max_images or _QUICK_IMAGES, _QUICK_IMAGES),
+        max_tune_images=min(request.max_tune_images or _QUICK_IMAGES, _QUICK_IMAGES),
+        max_megapixels=_QUICK_MEGAPIXELS,
+        noise=tuple(name for name in request.noise if name in SEGMENTED),
     )
 
 
-def _best_blob_f1(images: Sequence[HeldOutImage], outputs: Sequence[Plane]) -> float:
-    """Mean F1 at the detector threshold that is best for this set: the same freedom for every filter."""
-    from napari_cellenhance.core import metrics
-    from napari_cellenhance.core.postprocess import blob_candidates, centroids
+def to_markdown(result: Evaluation) -> str:
+    """Every table, and the verdict."""
+    from napari_cellenhance.workflows._evaluate_tables import markdown
 
-    thresholds = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
-    scores = np.zeros((len(images), len(thresholds)))
-    for i, (test, output) in enumerate(zip(images, outputs, strict=True)):
-        radius = test.diameter_px / 2.0
-        truth = centroids(test.labels)
-        points, responses = blob_candidates(output, radius)
-        for j, threshold in enumerate(thresholds):
-            found = points[responses >= threshold]
-            scores[i, j] = metrics.match_points(found, truth, radius).f1
-    return float(scores.mean(axis=0).max())
+    return markdown(result.rows, result.learned)
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
-    """Table with one line per row."""
-    columns = ("source", "images", "filter", "strength", "contrast ratio", "AUROC", "Otsu IoU", "blob F1", "n")
-    head = f"| {' | '.join(columns)} |\n|---|---|---|{'---:|' * 6}"
-    lines = [
-        f"| {r.source} | {r.quality} | {r.filter_id} | {r.strength:g} | {r.contrast_ratio:.1f} | {r.auroc:.3f} | "
-        f"{r.otsu_iou:.3f} | {r.blob_f1:.3f} | {r.n_images} |"
-        for r in rows
-    ]
-    return "\n".join([head, *lines])
+def worse_than_raw(result: Evaluation) -> list[str]:
+    """A sentence for each score of a model that is below the raw image's: Otsu IoU, AP or blob F1."""
+    from napari_cellenhance.workflows._evaluate_tables import findings, gate
+
+    return gate(findings(result.rows, result.learned))
 
 
-def to_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """JSON-ready."""
-    from dataclasses import asdict
+def save(result: Evaluation, request: EvaluateRequest, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write ``scores.json``, ``scores.csv``, ``images.csv`` and ``scores.md``, each whole or not at all.
 
-    return [asdict(r) for r in rows]
+    Parameters
+    ----------
+    folder : path
+        Made if missing.
+
+    Raises
+    ------
+    WriteError
+        The folder or a file in it cannot be written.
+    """
+    from napari_cellenhance.workflows._evaluate_files import write_all
+
+    return write_all(result, request, Path(folder))
+
+
+class _Count:
+    """Counts images and says how long the rest will take."""
+
+    def __init__(self, on_progress: OnProgress, n_total: int) -> None:
+        self._on_progress, self.n_total, self.n_done = on_progress, n_total, 0
+        self._started = time.monotonic()
+
+    def add(self, n: int, message: str) -> None:
+        self.n_done += n
+        eta = (time.monotonic() - self._started) / self.n_done * (self.n_total - self.n_done) if self.n_done else None
+        self._on_progress(Progress(n_done=self.n_done, n_total=self.n_total, message=message, eta_s=eta))
+
+
+class _Desk:
+    """Renders on the calling thread and scores on others."""
+
+    def __init__(self, bench: Bench, pool: ThreadPoolExecutor, count: _Count, checkpoint: Callable[[], None]) -> None:
+        self._bench, self._pool, self._count, self._checkpoint = bench, pool, count, checkpoint
+
+    def scored(
+        self, jobs: Sequence[FilterJob], quality: str, test: Sequence[LabelledImage], tune: Sequence[LabelledImage]
+    ) -> list[tuple[list[ImageScore], Row]]:
+        """Score all filters on the images of one source at one quality."""
+        from napari_cellenhance.workflows._evaluate_scores import choose_settings, score, summarise, sweep
+
+        with_labels = quality in SEGMENTED
+
+        def measured(output: Plane, image: LabelledImage, job: FilterJob) -> Sweep:
+            return sweep(output, image, with_labels=with_labels)
+
+        results = []
+        for _, group in groupby(jobs, key=lambda job: job.filter_id):
+            same = list(group)
+            sweeps = self._each(same, quality, tune or test, measured)
+            chosen: list[list[Settings]] = [
+                [choose_settings(s)] * len(test) if tune else [choose_settings(s, without=i) for i in range(len(test))]
+                for s in sweeps
+            ]
+            index = {id(image): i for i, image in enumerate(test)}
+            place = {id(job): i for i, job in enumerate(same)}
+
+            def one(output: Plane, image: LabelledImage, job: FilterJob) -> ImageScore:
+                settings = chosen[place[id(job)]][index[id(image)]]  # noqa: B023 - awaited before the next turn
+                return score(
+                    output, image, quality, job, settings,
+                    with_contrast=quality == AS_ACQUIRED, with_labels=with_labels,
+                )  # fmt: skip
+
+            scores = self._each(same, quality, test, one)
+            tuned_on = f"{len(tune)} other images" if tune else _LEFT_OUT if len(test) > 1 else _SAME
+            results += [(s, summarise(s, tuned_on)) for s in scores]
+        return results
+
+    def _each(
+        self,
+        jobs: Sequence[FilterJob],
+        quality: str,
+        images: Sequence[LabelledImage],
+        work: Callable[[Plane, LabelledImage, FilterJob], T],
+    ) -> list[list[T]]:
+        """Enhance every image by the jobs of one filter and do ``work`` on each output; results by job, then image."""
+        waiting: list[list[Future[T]]] = [[] for _ in jobs]
+        try:
+            for image in images:
+                self._checkpoint()
+                strengths = [job.strength_for(image.diameter_px) for job in jobs]
+                outputs = self._bench.apply(image.image, jobs[0].filter_id, strengths)
+                for job, output, futures in zip(jobs, outputs, waiting, strict=True):
+                    futures.append(self._pool.submit(work, output, image, job))
+                self._count.add(len(jobs), f"{jobs[0].filter_id}, {image.source}, {quality}")
+            return [[future.result() for future in futures] for futures in waiting]
+        finally:
+            for futures in waiting:
+                for future in futures:
+                    future.cancel()
