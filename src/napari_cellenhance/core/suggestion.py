@@ -64,8 +64,8 @@ def choose(images: Sequence[NDArray[Any]], strengths: Sequence[float], default: 
     best = int(np.flatnonzero(scores >= scores.max() - _NEARLY)[0])
     n = int(cuts[best].max())
     reason = (
-        f"From strength {strengths[best]:g} on the objects ({n} there) hardly depend on the strength any more: they "
-        f"agree with those at the other strengths by {100 * scores[best]:.0f} %, of {100 * scores.max():.0f} % at most."
+        f"From strength {strengths[best]:g} on, the objects ({n} there) hardly change with the strength "
+        f"(agreement {100 * scores[best]:.0f} %)."
     )
     return Choice(float(strengths[best]), reason, tuple(float(score) for score in scores))
 

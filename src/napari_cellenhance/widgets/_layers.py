@@ -13,7 +13,14 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.widgets._geometry import Geometry, geometry_of
 from napari_cellenhance.widgets._settings import PluginSettings
-from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, SegmentOptions
+from napari_cellenhance.workflows.requests import (
+    BlobOptions,
+    EnhanceRequest,
+    SegmentOptions,
+    StrengthMap,
+    StrengthSuggestion,
+)
+from napari_cellenhance.workflows.strength_maps import cut_map
 
 __all__ = [
     "Channels",
@@ -105,6 +112,8 @@ class Choices:
     device: str = "auto"
     segment: SegmentOptions | None = None
     blobs: BlobOptions | None = None
+    strength_map: StrengthMap | None = None
+    suggestion: StrengthSuggestion | None = None
 
 
 def is_preview(layer: Any) -> bool:
@@ -264,13 +273,17 @@ def build_request(view: LayerView, choices: Choices, settings: PluginSettings) -
     """
     axes = check_axes(choices.axes, view.shape)
     data = view.levels[0]
+    strength_map = choices.strength_map
     if choices.scope != "layer":
+        strength_map = cut_map(strength_map, view.shape, axes, offset_of(view, choices))
         data = data[offset_of(view, choices)]
     return EnhanceRequest(
         image=data,
         axes=axes,
         filter_id=choices.filter_id,
         strength=choices.strength,
+        strength_map=strength_map,
+        suggestion=choices.suggestion,
         objects_are_dark=choices.objects_are_dark,
         channels=choices.channels,
         statistics=choices.statistics,

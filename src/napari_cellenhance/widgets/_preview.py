@@ -118,6 +118,21 @@ class LivePreview(QObject):
         self._mailbox.close()
         self._background.close()
 
+    @property
+    def session(self) -> PreviewSession:
+        """Caches of this preview; what they hold costs nothing again."""
+        return self._session
+
+    def ask_now(self) -> PreviewAsk | None:
+        """Request for what is in view, whether the preview is on or not; None without a layer.
+
+        Raises
+        ------
+        CellEnhanceError
+            Nothing of the layer's Y–X plane is in view; a sentence.
+        """
+        return self._ask()
+
     def lay_over(self, layer: Any) -> None:
         """Put the preview right above ``layer``, so that the next slider move is seen."""
         if self._layer is not None and layer in self._viewer.layers:

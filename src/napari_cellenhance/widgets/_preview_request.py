@@ -11,6 +11,7 @@ from napari_cellenhance.widgets._layers import Choices, LayerView, view_region
 from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.workflows.preview import PreviewRequest
 from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.strength_maps import shrink_map
 
 __all__ = ["MAX_PREVIEW_PX", "PreviewAsk", "PreviewStatus", "badge_text", "build_preview", "cap_region", "is_same"]
 
@@ -90,6 +91,7 @@ def build_preview(view: LayerView, choices: Choices, settings: PluginSettings, s
         axes=axes,
         filter_id=choices.filter_id,
         strength=choices.strength,
+        strength_map=shrink_map(choices.strength_map, view.shape, view.levels[view.level].shape, axes),
         objects_are_dark=choices.objects_are_dark,
         channels=choices.channels,
         statistics=choices.statistics,

@@ -10,7 +10,15 @@ from napari_cellenhance.widgets._geometry import Geometry
 from napari_cellenhance.widgets._layers import PREVIEW_MARK, Choices, LayerView, offset_of, view_region
 from napari_cellenhance.workflows.requests import EnhanceResult
 
-__all__ = ["METADATA_KEY", "LayerTuple", "count_objects", "preview_kwargs", "result_layers", "result_sentence"]
+__all__ = [
+    "METADATA_KEY",
+    "LayerTuple",
+    "count_objects",
+    "placed",
+    "preview_kwargs",
+    "result_layers",
+    "result_sentence",
+]
 
 METADATA_KEY = "cellenhance"
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -20,7 +28,7 @@ NOT_QUANTITATIVE = (
 )
 
 
-def _placed(view: LayerView, choices: Choices, axes_out: str) -> tuple[Geometry, int | None]:
+def placed(view: LayerView, choices: Choices, axes_out: str) -> tuple[Geometry, int | None]:
     """Geometry of a result, and where a lost channel axis has to be put back (or None).
 
     napari lines layers up by their last dimensions. A channel axis that comes first may go;
@@ -55,7 +63,7 @@ def result_layers(result: EnhanceResult, view: LayerView, choices: Choices) -> l
     -------
     list of (data, keyword arguments of ``viewer.add_…``, "image" | "labels" | "points")
     """
-    geometry, put_back = _placed(view, choices, result.axes)
+    geometry, put_back = placed(view, choices, result.axes)
     place = geometry.as_kwargs()
     partial = "" if result.is_complete else " (partial)"
     record = {

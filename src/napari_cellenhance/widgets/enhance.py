@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QGroupBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
-from napari_cellenhance.widgets._filter_picker import FilterPicker
+from napari_cellenhance.widgets._advisor import StrengthAdvisor
+from napari_cellenhance.widgets._enhance_parts import (
+    SCOPES,
+    STATISTICS,
+    column,
+    combo,
+    device_line,
+    group,
+    run_problem,
+    scrolled,
+)
+from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
+from napari_cellenhance.widgets._fold import Fold
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import ImageForm, has_stack, suggest_dark
+from napari_cellenhance.widgets._import_models import ImportBox, imported_sentence
 from napari_cellenhance.widgets._layer_picker import LayerPicker
 from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, snapshot
 from napari_cellenhance.widgets._outputs import OutputChoice
+from napari_cellenhance.widgets._persistence import PersistenceBox, persistence_layers
 from napari_cellenhance.widgets._preview import LivePreview
 from napari_cellenhance.widgets._preview_badge import PreviewBadge
 from napari_cellenhance.widgets._results import count_objects, result_layers, result_sentence
 from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_settings
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._strength import StrengthSlider
+from napari_cellenhance.widgets._strength_regions import StrengthRegions
 from napari_cellenhance.widgets._worker import Job, LatestOnly, Outcome, start_job
-from napari_cellenhance.workflows import enhance
+from napari_cellenhance.workflows import enhance, models, persistence
 from napari_cellenhance.workflows.catalog import list_filters
+from napari_cellenhance.workflows.persistence import PersistenceRequest, PersistenceResult
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.requests import EnhanceResult
 
@@ -34,29 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EnhancePanel", "device_line", "run_problem"]
 
-_SCOPES = (("Whole layer", "layer"), ("Current slice", "slice"), ("What is in view", "view"))
-_STATISTICS = (("Per plane", "plane"), ("Whole stack (no flicker)", "stack"))
 _MIN_WIDTH_PX = 330  # napari's title of the dock is legible from here on
-
-
-def run_problem(view: LayerView | None, choices: Choices | None, axes_problem: str) -> str:
-    """Why Run is not possible; empty when it is."""
-    if view is None or choices is None:
-        return "Open an image (File ▸ Open Sample ▸ CellEnhance has some) to enhance it."
-    if axes_problem:
-        return axes_problem
-    if "S" in choices.axes and choices.channels == "all" and (choices.segment or choices.blobs):
-        return "Objects are found in one grey image: choose Grey or a single colour under Channels."
-    return ""
-
-
-def device_line(provenance: dict[str, Any]) -> str:
-    """Where a run was computed; empty when nothing had to be."""
-    device, precision = provenance.get("device"), provenance.get("precision")
-    if not device:
-        return ""
-    short = {"bfloat16": "bf16", "float32": "fp32"}.get(str(precision), str(precision))
-    return f"Ran on {str(device).upper()}, {short}."
 
 
 class EnhancePanel(QWidget):
@@ -80,21 +75,28 @@ class EnhancePanel(QWidget):
         self.image = ImageForm()
         self.filters = FilterPicker(list_filters())
         self.strength = StrengthSlider()
+        self.regions = StrengthRegions(viewer)
+        self.regions_fold = Fold("Strength by region", "Other strengths in painted regions.", self.regions)
         self.badge = PreviewBadge()
-        self.scope = _combo(_SCOPES, "Scope", "Whole layer, the slice on screen, or only the part that is in view.")
-        self.statistics = _combo(
-            _STATISTICS,
+        self.scope = combo(SCOPES, "Scope", "Whole layer, the slice on screen, or only the part that is in view.")
+        self.statistics = combo(
+            STATISTICS,
             "Statistics",
             "Brightness is measured for every plane, or once for the whole stack, against flicker along T and Z.",
         )
         self.outputs = OutputChoice()
-        self.device = _combo(
+        self.device = combo(
             tuple((name, name) for name in DEVICES),
             "Device",
             "auto takes the graphics card if there is one that works.",
         )
+        self.persistence = PersistenceBox()
+        self.persistence_fold = Fold("Persistence map", "Which objects last as the strength rises.", self.persistence)
+        self.imports = ImportBox()
+        self.imports_fold = Fold("Import models", "Networks that the authors publish.", self.imports)
         self.foot = StatusFoot()
         self.preview = LivePreview(viewer, self._preview_source, session)
+        self.advisor = StrengthAdvisor(self.strength, self.preview, self.foot.show_info, self.foot.show_error)
         self.setObjectName("cellenhance-enhance")
         self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
@@ -107,35 +109,24 @@ class EnhancePanel(QWidget):
     # --- layout -------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        image_box, image = _group("Image")
-        image.addWidget(self.layers)
-        image.addWidget(self.image)
-        filter_box, filters = _group("Filter")
-        filters.addWidget(self.filters)
-        filters.addWidget(self.strength)
-        filters.addWidget(self.badge)
-        output_box, output = _group("Output")
-        self._form = QFormLayout()
+        fields = QWidget()
+        self._form = QFormLayout(fields)
+        self._form.setContentsMargins(0, 0, 0, 0)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         self._form.addRow("Scope", self.scope)
         self._form.addRow("Statistics", self.statistics)
         self._form.addRow("Device", self.device)
-        output.addLayout(self._form)
-        output.addWidget(self.outputs)
-        settings = QWidget()
-        column = QVBoxLayout(settings)
-        column.setContentsMargins(0, 0, 0, 0)
-        for box in (image_box, filter_box, output_box):
-            column.addWidget(box)
-        column.addStretch(1)
-        self.settings_area = scroll = QScrollArea()
-        scroll.setWidget(settings)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.settings_area = scrolled(
+            column(
+                group("Image", self.layers, self.image),
+                group("Filter", self.filters, self.strength, self.regions_fold, self.badge),
+                group("Output", fields, self.outputs),
+                group("More", self.persistence_fold, self.imports_fold),
+            )
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(self.settings_area, 1)
         layout.addWidget(self.foot)
 
     def _connect(self) -> None:
@@ -144,9 +135,12 @@ class EnhancePanel(QWidget):
         self.image.suggestion_wanted.connect(self._suggest)
         self.filters.picked.connect(self._on_filter)
         self.strength.changed.connect(self._on_changed)
+        self.regions.changed.connect(self._on_changed)
+        self.persistence.wanted.connect(self.map_persistence)
+        self.imports.chosen.connect(self.import_models)
         self.badge.toggled.connect(self._on_preview)
-        for combo in (self.scope, self.statistics, self.device):
-            combo.currentIndexChanged.connect(self._on_changed)
+        for choice in (self.scope, self.statistics, self.device):
+            choice.currentIndexChanged.connect(self._on_changed)
         self.outputs.changed.connect(self._on_changed)
         self.foot.run_clicked.connect(self.run)
         self.foot.cancel_clicked.connect(self._on_cancel)
@@ -154,7 +148,7 @@ class EnhancePanel(QWidget):
         self.preview.device_known.connect(self.show_device)
         self._samples.delivered.connect(self._on_suggested)
         # When the whole window goes, only Qt knows; by then no method of this panel may be called.
-        self.destroyed.connect(partial(_let_go, self._gone, self.preview, self._samples))
+        self.destroyed.connect(partial(_let_go, self._gone, self.preview, self._samples, self.advisor))
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -174,6 +168,8 @@ class EnhancePanel(QWidget):
             device=self.device.currentData(),
             segment=self.outputs.segment(),
             blobs=self.outputs.blobs(),
+            strength_map=self.regions.strength_map(),
+            suggestion=self.strength.suggestion,
         )
 
     def _preview_source(self) -> tuple[Any, Choices, PluginSettings] | None:
@@ -198,14 +194,17 @@ class EnhancePanel(QWidget):
             self.image.show_view(None)
             raise
         self.image.show_view(view)
+        self.advisor.forget()
         self._on_changed()
 
     @guarded
     def _on_filter(self) -> None:
         info = self.filters.info()
         self.strength.setEnabled(info is not None)
+        self.advisor.forget()
         if info is not None:
             self.strength.set_info(info.strength)
+            self.strength.suggest.setVisible(info.group == "NU-Net")
         self._on_changed()
 
     @guarded
@@ -215,8 +214,12 @@ class EnhancePanel(QWidget):
         view, choices = self._view(), self.choices()
         is_stack = view is not None and choices is not None and has_stack(choices.axes, view.shape)
         self._form.setRowVisible(self.statistics, is_stack)
+        if (info := self.filters.info()) is not None:
+            self.regions.set_strength(info.strength, self.strength.value)
         problem = run_problem(view, choices, self.image.problem())
         self.foot.run.setEnabled(not problem and self._job is None)
+        self.persistence.make.setEnabled(not problem and self._job is None)
+        self.imports.button.setEnabled(self._job is None)
         if self._job is None:
             self.foot.show_hint(problem)
         self.preview.refresh()
@@ -252,14 +255,37 @@ class EnhancePanel(QWidget):
             result = enhance.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
             return result, count_objects(result)
 
-        self._job = start_job(
-            f"Enhance {view.name}",
-            work,
-            on_progress=self.foot.show_progress,
-            on_ended=partial(self._on_ended, layer, view, choices),
-        )
+        self._start(f"Enhance {view.name}", work, partial(self._show_run, layer, view, choices))
+
+    @guarded
+    def map_persistence(self) -> None:
+        """Start a sweep over the strength with what the panel says."""
+        view, choices = self._view(), self.choices()
+        problem = run_problem(view, choices, self.image.problem())
+        if problem or view is None or choices is None:
+            self.foot.show_error(problem)
+            return
+        settings, n_strengths = read_settings(), self.persistence.n_strengths.value()
+
+        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> PersistenceResult:
+            request = PersistenceRequest(enhance=build_request(view, choices, settings), n_strengths=n_strengths)
+            return persistence.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+
+        self._start(f"Persistence of {view.name}", work, partial(self._show_persistence, view, choices))
+
+    @guarded
+    def import_models(self, path: str) -> None:
+        """Convert an archive to models of the user, in a thread."""
+
+        def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> tuple[models.ShelfCard, ...]:
+            return models.import_archive(path)
+
+        self._start("Import models", work, self._show_imported)
+
+    def _start(self, title: str, work: Callable[[OnProgress, IsCancelled], Any], show: Callable[[Any], None]) -> None:
+        self._job = start_job(title, work, on_progress=self.foot.show_progress, on_ended=partial(self._on_ended, show))
         self.preview.hold(True)
-        self.foot.run.setEnabled(False)
+        self._on_changed()
         self.foot.set_running(is_running=True)
         self.foot.show_info("")
 
@@ -270,7 +296,7 @@ class EnhancePanel(QWidget):
             self.foot.set_cancelling()
 
     @guarded
-    def _on_ended(self, layer: Any, view: LayerView, choices: Choices, outcome: Outcome) -> None:
+    def _on_ended(self, show: Callable[[Any], None], outcome: Outcome) -> None:
         self._job = None
         if self._gone.is_set():
             return
@@ -280,12 +306,32 @@ class EnhancePanel(QWidget):
         if outcome.error is not None:
             self.foot.show_error(error_sentence(outcome.error))
         elif outcome.value is not None:
-            result, n_objects = outcome.value
-            self._add(result, n_objects, view, choices)
-            if has_new_data(layer, view):
-                self.foot.add_info(
-                    f"The data of “{view.name}” changed while it ran; the result shows the earlier data."
-                )
+            show(outcome.value)
+
+    def _show_run(self, layer: Any, view: LayerView, choices: Choices, value: tuple[EnhanceResult, int]) -> None:
+        self._add(*value, view, choices)
+        if has_new_data(layer, view):
+            self.foot.add_info(f"The data of “{view.name}” changed while it ran; the result shows the earlier data.")
+
+    def _show_persistence(self, view: LayerView, choices: Choices, result: PersistenceResult) -> None:
+        if not result.is_complete and not result.n_objects:
+            self.foot.show_info("Cancelled before anything was finished; no layer was added.")
+            return
+        for data, kwargs, kind in persistence_layers(result, view, choices):
+            getattr(self._viewer, f"add_{kind}")(data, **kwargs)
+        self.persistence.show_result(result)
+        self._select_source()
+        self.foot.show_info(result.sentence())
+
+    def _show_imported(self, cards: tuple[models.ShelfCard, ...]) -> None:
+        refill_all(list_filters())
+        self.filters.choose(cards[0].info.id)
+        self.foot.show_info(imported_sentence(cards))
+
+    def _select_source(self) -> None:
+        source = self.layers.layer()
+        if source is not None:
+            self._viewer.layers.selection.active = source
 
     def _add(self, result: EnhanceResult, n_objects: int, view: LayerView, choices: Choices) -> None:
         if line := device_line(result.provenance):
@@ -298,9 +344,7 @@ class EnhancePanel(QWidget):
             for data, kwargs, kind in result_layers(result, view, choices)
         ]
         self.preview.lay_over(added[0])
-        source = self.layers.layer()
-        if source is not None:
-            self._viewer.layers.selection.active = source
+        self._select_source()
         self.foot.show_info(result_sentence(result, [str(layer.name) for layer in added], n_objects))
 
     # --- showing ------------------------------------------------------------------------
@@ -348,30 +392,14 @@ class EnhancePanel(QWidget):
         if self._job is not None:
             self._job.cancel()
         self._samples.close()
+        self.advisor.close()
         self.preview.close()
         self.layers.release()
+        self.regions.release()
 
 
-def _let_go(gone: Event, preview: LivePreview, samples: LatestOnly, *_: Any) -> None:
+def _let_go(gone: Event, preview: LivePreview, samples: LatestOnly, advisor: StrengthAdvisor, *_: Any) -> None:
     gone.set()
     preview.abandon()
     samples.close()
-
-
-def _combo(entries: tuple[tuple[str, str], ...], name: str, tip: str) -> QComboBox:
-    combo = QComboBox()
-    for title, data in entries:
-        combo.addItem(title, data)
-    combo.setAccessibleName(name)
-    combo.setToolTip(tip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(10)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
-
-
-def _group(title: str) -> tuple[QGroupBox, QVBoxLayout]:
-    box = QGroupBox(title)
-    layout = QVBoxLayout(box)
-    layout.setContentsMargins(8, 8, 8, 8)
-    return box, layout
+    advisor.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
-from napari_cellenhance.workflows._strengths import strength_of
+from napari_cellenhance.workflows.strength_maps import strength_of
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (

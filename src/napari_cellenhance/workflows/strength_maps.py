@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from napari_cellenhance.workflows._provenance import hash_image
 from napari_cellenhance.workflows.catalog import FilterSpec
 from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
 
-__all__ = ["OpenedMap", "describe_map", "map_axes", "open_map", "strength_of"]
+__all__ = ["OpenedMap", "cut_map", "describe_map", "map_axes", "open_map", "shrink_map", "strength_of"]
 
 
 def strength_of(request: EnhanceRequest, spec: FilterSpec) -> float:
@@ -77,6 +77,39 @@ def map_axes(shape: Sequence[int], image_shape: Sequence[int], axes: str) -> str
         f"the strength map has the shape {'×'.join(map(str, shape))}, the image {'×'.join(map(str, image_shape))} "
         f"({axes}); expected one plane of {plane} px, or the shape of the image. Make the map from this image"
     )
+
+
+def cut_map(
+    asked: StrengthMap | None, image_shape: Sequence[int], axes: str, offset: Sequence[slice]
+) -> StrengthMap | None:
+    """The part of a map that lies over a part of its image.
+
+    Parameters
+    ----------
+    offset : sequence of slice
+        Part of the image, one for each of its axes.
+    """
+    if asked is None:
+        return None
+    part = dict(zip(axes, offset, strict=False))
+    letters = map_axes(np.shape(asked.values), image_shape, axes)
+    return replace(asked, values=asked.values[tuple(part[letter] for letter in letters)])
+
+
+def shrink_map(
+    asked: StrengthMap | None, image_shape: Sequence[int], level_shape: Sequence[int], axes: str
+) -> StrengthMap | None:
+    """A map for a coarser level of its image: the nearest pixels, never a mixture of labels."""
+    if asked is None or tuple(image_shape) == tuple(level_shape):
+        return asked
+    sizes = dict(zip(axes, level_shape, strict=True))
+    values = asked.values
+    for axis, letter in enumerate(map_axes(np.shape(values), image_shape, axes)):
+        n, n_wanted = int(values.shape[axis]), int(sizes[letter])
+        nearest = ((np.arange(n_wanted) + 0.5) * n / n_wanted).astype(int)
+        values = values[(slice(None),) * axis + (nearest,)]
+    y = axes.index("Y")
+    return replace(asked, values=values, edge_px=asked.edge_px * level_shape[y] // image_shape[y])
 
 
 @dataclass(frozen=True, slots=True)
