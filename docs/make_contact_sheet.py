@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.io.labelled import LabelledImage
 from napari_cellenhance.workflows import enhance
 from napari_cellenhance.workflows.catalog import open_enhancer
-from napari_cellenhance.workflows.evaluate import EvaluateRequest, HeldOutImage, read_test_images
+from napari_cellenhance.workflows.evaluate import EvaluateRequest, read_images, with_noise
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,16 +39,15 @@ def _tile(image: NDArray[np.float32], window: Region) -> NDArray[np.float32]:
     return out
 
 
-def _chosen(images: list[HeldOutImage], n_images: int) -> list[HeldOutImage]:
-    """``n_images`` different images of all kinds; every second one is shown degraded."""
+def _chosen(images: list[LabelledImage], n_images: int) -> list[LabelledImage]:
+    """``n_images`` different images of all kinds; every second one is shown with noise."""
     shares = {"dsb2018 fluorescence": 0.6, "dsb2018 histology": 0.28, "dsb2018 bright field": 0.12}
-    chosen: list[HeldOutImage] = []
+    chosen: list[LabelledImage] = []
     for source, share in shares.items():
-        plain = [t for t in images if t.source == source and t.quality == "as acquired"]
-        poor = [t for t in images if t.source == source and t.quality == "degraded"]
-        count = min(len(plain), max(1, round(n_images * share)))
-        places = np.unique(np.linspace(0, len(plain) - 1, count).astype(int))
-        chosen += [(poor if k % 2 else plain)[i] for k, i in enumerate(places)]
+        same = [image for image in images if image.source == source]
+        count = min(len(same), max(1, round(n_images * share)))
+        places = np.unique(np.linspace(0, len(same) - 1, count).astype(int))
+        chosen += [with_noise(same[i], "medium noise", 0) if k % 2 else same[i] for k, i in enumerate(places)]
     return chosen
 
 
@@ -62,8 +62,8 @@ def main() -> None:
 
     from PIL import Image, ImageDraw
 
-    images = read_test_images(
-        EvaluateRequest(data=options.data, data_root=options.data_root, n_images=options.n_images)
+    images, _ = read_images(
+        EvaluateRequest(data=(options.data,), data_root=options.data_root, max_images=options.n_images)
     )
     filters = [("dog", 4.0), *(("nunet", w) for w in options.strengths)]
     opened = {name: open_enhancer(name) for name, _ in filters}

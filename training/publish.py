@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--notes", default="")
     options = parser.parse_args()
 
-    rows = json.loads(options.scores.read_text(encoding="utf-8"))
+    rows = json.loads(options.scores.read_text(encoding="utf-8"))["rows"]
     card = read_user_card(options.run / f"{options.trained_id}.json")
     bundled = bundled_dir()
     bundled.mkdir(parents=True, exist_ok=True)
