@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItem, QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QSizePolicy, QWidget
 
 from napari_cellenhance.core.recipes.protocol import FilterInfo
 
-__all__ = ["FilterPicker", "grouped"]
+__all__ = ["FilterPicker", "grouped", "refill_all"]
 
 
 def grouped(filters: Sequence[FilterInfo]) -> list[tuple[str, list[FilterInfo]]]:
@@ -19,6 +19,15 @@ def grouped(filters: Sequence[FilterInfo]) -> list[tuple[str, list[FilterInfo]]]
     for info in filters:
         groups.setdefault(info.group, []).append(info)
     return list(groups.items())
+
+
+def refill_all(filters: Sequence[FilterInfo]) -> int:
+    """Let every open list of filters show ``filters``, in whatever dock it is; returns how many there were."""
+    app = QApplication.instance()
+    pickers = [w for w in app.allWidgets() if isinstance(w, FilterPicker)] if isinstance(app, QApplication) else []
+    for picker in pickers:
+        picker.refill(filters)
+    return len(pickers)
 
 
 def filter_tooltip(info: FilterInfo) -> str:
@@ -38,6 +47,14 @@ class FilterPicker(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self.setAccessibleName("Filter")
+        self._fill(filters)
+        if self._by_row:
+            self.setCurrentIndex(next(iter(self._by_row)))
+        self._explain()
+        self.currentIndexChanged.connect(self._on_changed)
+
+    def _fill(self, filters: Sequence[FilterInfo]) -> None:
+        self._by_row = {}
         model = QStandardItemModel(self)
         for group, members in grouped(filters):
             header = QStandardItem(group)
@@ -52,10 +69,19 @@ class FilterPicker(QComboBox):
                 self._by_row[model.rowCount()] = info
                 model.appendRow(item)
         self.setModel(model)
-        if self._by_row:
-            self.setCurrentIndex(next(iter(self._by_row)))
+
+    def refill(self, filters: Sequence[FilterInfo]) -> None:
+        """List these filters; the chosen one stays chosen, and is told again only if its card changed."""
+        chosen = self.info()
+        was_blocked = self.blockSignals(True)
+        self._fill(filters)
+        known = {info.id: row for row, info in self._by_row.items()}
+        first = next(iter(self._by_row), -1)
+        self.setCurrentIndex(first if chosen is None else known.get(chosen.id, first))
+        self.blockSignals(was_blocked)
         self._explain()
-        self.currentIndexChanged.connect(self._on_changed)
+        if (info := self.info()) is not None and info != chosen:
+            self.picked.emit(info)
 
     def info(self) -> FilterInfo | None:
         """The chosen filter; None when there is none at all."""

@@ -135,6 +135,11 @@ class ImageForm(QWidget):
         data = self.channels.currentData()
         return "all" if data is None else tuple(data) if isinstance(data, list | tuple) else data
 
+    @property
+    def is_dark_chosen_by_hand(self) -> bool:
+        """Whether the user has said what the contrast is."""
+        return self._is_dark_chosen_by_hand
+
     def problem(self) -> str:
         """What is wrong with the axes; empty when nothing is."""
         return axes_problem(self.axes_text, self._shape) if self._shape else ""

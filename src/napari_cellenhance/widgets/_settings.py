@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEVICES", "PLUGIN", "PluginSettings", "read_settings", "settings_from"]
+__all__ = ["DEVICES", "PLUGIN", "PluginSettings", "read_settings", "settings_from", "write_setting"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,12 +28,15 @@ class PluginSettings:
         Where downloaded models are kept; empty takes the folder of the operating system.
     preview_delay_ms : int
         Shortest time between two updates of the live preview, in ms.
+    perception : str
+        Perceptual network for training: a file, ``torchvision``, or empty for none.
     """
 
     device: str = "auto"
     memory_limit_mb: int = 2000
     cache_folder: str = ""
     preview_delay_ms: int = 60
+    perception: str = ""
 
 
 def settings_from(general: Any) -> PluginSettings:
@@ -45,6 +48,7 @@ def settings_from(general: Any) -> PluginSettings:
         memory_limit_mb=max(200, int(getattr(general, "memory_limit_mb", default.memory_limit_mb))),
         cache_folder=str(getattr(general, "cache_folder", default.cache_folder) or ""),
         preview_delay_ms=min(2000, max(0, int(getattr(general, "preview_delay_ms", default.preview_delay_ms)))),
+        perception=str(getattr(general, "perception", default.perception) or ""),
     )
 
 
@@ -59,3 +63,17 @@ def read_settings() -> PluginSettings:
     except (KeyError, AttributeError, ValueError, OSError) as error:
         _LOGGER.debug("no stored preferences: %s", error)
         return PluginSettings()
+
+
+def write_setting(name: str, value: str | int) -> bool:
+    """Keep one preference; False where napari keeps none for plugins."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return False
+    try:
+        setattr(get_plugin_settings(PLUGIN).general, name, value)
+    except (KeyError, AttributeError, ValueError, OSError) as error:
+        _LOGGER.warning("the preference %s could not be kept: %s", name, error)
+        return False
+    return True

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from qtpy.QtCore import QObject, Signal
 
@@ -24,7 +24,14 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progr
 __all__ = ["BusyError", "Job", "LatestOnly", "Outcome", "is_busy", "start_job"]
 
 _LOGGER = logging.getLogger(__name__)
-_running = threading.Lock()  # all docks of all viewers share one thread pool and one processor
+# All docks of all viewers share one thread pool and one processor: one run at a time. A training is no reason to
+# wait with enhancing for an hour, so it has a lane of its own.
+_lanes = {"run": threading.Lock(), "training": threading.Lock()}
+Lane = Literal["run", "training"]
+_BUSY = {
+    "run": "An enhancement is already running. Wait for it, or press Cancel, then run again.",
+    "training": "A training is already running. Wait for it, or press Stop or Cancel there, then train again.",
+}
 _PROGRESS_EVERY_S = 0.05
 _LINGER_S = 2.0
 
@@ -66,9 +73,10 @@ class Job(QObject):
     progressed = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, title: str, work: Callable[[OnProgress, IsCancelled], Any]) -> None:
+    def __init__(self, title: str, work: Callable[[OnProgress, IsCancelled], Any], lane: Lane = "run") -> None:
         super().__init__()
         self.title = title
+        self._lane = lane
         self._work = work
         self._cancel = threading.Event()
         self._outcome = Outcome()
@@ -111,7 +119,7 @@ class Job(QObject):
             self._outcome = Outcome(error=error)
         finally:
             give_back_memory()
-            _running.release()
+            _lanes[self._lane].release()
 
     def _report(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -140,9 +148,9 @@ class Job(QObject):
         self.ended.emit(self._outcome)
 
 
-def is_busy() -> bool:
-    """Whether a run of this plugin is under way, in whatever window."""
-    return _running.locked()
+def is_busy(lane: Lane | None = None) -> bool:
+    """Whether a run of this plugin is under way, in whatever window; of one lane, or any."""
+    return any(lock.locked() for name, lock in _lanes.items() if lane in (None, name))
 
 
 def start_job(
@@ -151,6 +159,7 @@ def start_job(
     *,
     on_progress: Callable[[Progress], None],
     on_ended: Callable[[Outcome], None],
+    lane: Lane = "run",
 ) -> Job:
     """Run ``work(on_progress, is_cancelled)`` in a thread.
 
@@ -162,21 +171,23 @@ def start_job(
         Called in the thread; whatever it returns or raises comes back in the Outcome.
     on_progress, on_ended : callable
         Called on the main thread: often with a ``Progress``, and once with the ``Outcome``.
+    lane : "run" or "training"
+        Of each there is one at a time.
 
     Raises
     ------
     BusyError
-        Another run of this plugin is under way, here or in another window.
+        Another run of this lane is under way, here or in another window.
     """
-    if not _running.acquire(blocking=False):
-        raise BusyError("An enhancement is already running. Wait for it, or press Cancel, then run again.")
-    job = Job(title, work)
+    if not _lanes[lane].acquire(blocking=False):
+        raise BusyError(_BUSY[lane])
+    job = Job(title, work, lane)
     job.progressed.connect(on_progress)
     job.ended.connect(on_ended)
     try:
         job.start()
     except BaseException:
-        _running.release()
+        _lanes[lane].release()
         raise
     return job
 

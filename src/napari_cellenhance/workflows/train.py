@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError, TrainingError
+from napari_cellenhance.io.safe_write import atomic_path
 from napari_cellenhance.workflows._train_setup import TEACHING, prepare
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_layers import TrainLayer
@@ -20,9 +22,24 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
     from napari_cellenhance.workflows._train_setup import Setup
 
-__all__ = ["OnPicture", "TrainLayer", "TrainProgress", "TrainRequest", "TrainResult", "checkpoint_of", "run"]
+__all__ = [
+    "OnPicture",
+    "TrainLayer",
+    "TrainProgress",
+    "TrainRequest",
+    "TrainResult",
+    "checkpoint_of",
+    "remembered",
+    "run",
+]
 
 CHECKPOINT = "checkpoint.safetensors"
+SETTINGS = "settings.json"
+_REMEMBERED = (
+    "perception", "teach", "init_from", "strength", "style_groups", "n_masks", "validation_fraction", "n_steps",
+    "batch_size", "crop_px", "learning_rate", "validate_every", "patience", "seed", "precision", "recipe_options",
+)  # fmt: skip
+"""Fields that a folder keeps beside its checkpoint: all that matter but the images."""
 PICTURE_PX = 192
 
 OnPicture = Callable[[NDArray[np.float32], NDArray[np.float32]], None]
@@ -88,6 +105,8 @@ class TrainRequest:
     stop_after: int = 0
     seed: int = 0
     precision: str = "auto"
+    n_threads: int = 0
+    """Threads to compute with; 0 takes what torch takes. A window that shall stay lively leaves one core free."""
     resume: bool = False
     install: bool = True
     """Also store the model in the user's models folder, so that every list of models shows it."""
@@ -95,6 +114,8 @@ class TrainRequest:
     """Further fields of ``core.recipes.nunet.NUNetTraining``."""
 
     def __post_init__(self) -> None:
+        if self.n_threads < 0:
+            raise ParameterError(f"{self.n_threads} threads were asked for; expected 0 (as torch likes) or more")
         if self.teach not in TEACHING:
             raise ParameterError(f"teach is {self.teach!r}; expected one of: {', '.join(TEACHING)}")
 
@@ -141,6 +162,34 @@ def checkpoint_of(out: str | os.PathLike[str]) -> Path:
     return Path(out) / CHECKPOINT
 
 
+def remembered(request: TrainRequest) -> TrainRequest:
+    """Request that goes on from the checkpoint of its folder, with the settings that were used there.
+
+    Images, masks and names are those of ``request``; if the images differ, :func:`run` refuses.
+
+    Raises
+    ------
+    ParameterError
+        The folder keeps no settings that can be read.
+    """
+    path = Path(request.out) / SETTINGS
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        known = {name: stored[name] for name in _REMEMBERED}
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in known["recipe_options"].items()}
+        return replace(request, **(known | {"recipe_options": options}), resume=True)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ParameterError(
+            f"{path} does not say with which settings the training began ({error}); train anew, under another name"
+        ) from error
+
+
+def _remember(request: TrainRequest) -> None:
+    stored = {name: getattr(request, name) for name in _REMEMBERED}
+    with atomic_path(Path(request.out) / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(stored, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
 def run(
     request: TrainRequest,
     *,
@@ -175,6 +224,23 @@ def run(
     """
     import torch
 
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(request.n_threads or n_threads)
+    try:
+        return _run(request, on_progress, is_cancelled, is_discarded, on_picture)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _run(
+    request: TrainRequest,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+    is_discarded: IsCancelled,
+    on_picture: OnPicture | None,
+) -> TrainResult:
+    import torch
+
     from napari_cellenhance.core.recipes.nunet import balance
     from napari_cellenhance.core.training import FitState, fit
     from napari_cellenhance.workflows._train_record import publish, read_checkpoint, write_checkpoint, write_history
@@ -196,6 +262,7 @@ def run(
     recipe.balance_factor = known
     if factor is None:
         torch.manual_seed(request.seed)
+    _remember(request)
     picture = None if on_picture is None else _Picture(setup, on_picture)
     if picture is not None:
         picture.show()

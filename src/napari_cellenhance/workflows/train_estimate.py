@@ -70,6 +70,19 @@ def estimate(
     """
     import torch
 
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(request.n_threads or n_threads)
+    try:
+        return _measure(request, n_steps, on_progress, is_cancelled)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _measure(
+    request: TrainRequest, n_steps: int, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> TrainEstimate | None:
+    import torch
+
     n_all = _N_WARM_UP + n_steps + 1
 
     def tell(n_done: int, message: str) -> None:

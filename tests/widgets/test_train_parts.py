@@ -1,0 +1,106 @@
+"""Small parts of the training dock: curves, pictures, names, sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_cellenhance.core.recipes.classical import CLASSICAL
+from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
+from napari_cellenhance.widgets._train_curves import curves_of, losses_in, marks_of
+from napari_cellenhance.widgets._train_goal import model_id_of
+from napari_cellenhance.widgets._train_run import News, ended_sentence, threads_beside_window
+from napari_cellenhance.widgets._train_view import BeforeAfter
+from napari_cellenhance.workflows.progress import Progress
+from napari_cellenhance.workflows.train import TrainProgress, TrainResult
+
+ROWS = [{"step": i + 1.0, "total": 4.0 - 0.02 * i, "style": 2.0} for i in range(100)]
+
+
+def test_all_losses_begin_at_one() -> None:
+    curves = curves_of(ROWS, "all")
+    assert [c.name for c in curves] == ["Total", "Morphology"]
+    assert all(c.y[0] == pytest.approx(1.0, abs=0.05) for c in curves) and curves[0].y[-1] < 0.8
+
+
+def test_a_loss_that_most_updates_lack_is_not_offered() -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[3]["paired"] = 0.5
+    assert losses_in(rows) == ["total", "style"]
+    assert losses_in([{"total": 1.0, "paired": 0.1}]) == ["total", "paired"]
+
+
+def test_checks_are_points_of_their_own() -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[49]["val_total"] = 3.3
+    raw, smoothed, checked = curves_of(rows, "total")
+    assert checked.x.tolist() == [50.0] and checked.y.tolist() == [3.3] and len(raw.x) == len(smoothed.x) == 100
+    assert curves_of([], "total") == [] and curves_of([], "all") == []
+    assert marks_of(0) == [] and marks_of(50)[0].x == 50
+
+
+@pytest.mark.parametrize(
+    ("title", "model_id"),
+    [
+        ("My nuclei", "my-nuclei"),
+        ("T = 1 µm!", "t-1-m"),
+        ("細胞", "filter"),
+        ("NU-Net", "nu-net"),
+        ("nunet", "nunet-own"),
+    ],
+)
+def test_names_become_ids_that_take_none_of_the_project(title: str, model_id: str) -> None:
+    assert model_id_of(title, {"nunet"}) == model_id
+
+
+def test_news_is_handed_over_once() -> None:
+    news = News()
+    news.add(Progress(n_done=0, n_total=9, message="Reading"))
+    news.add(TrainProgress(n_done=1, n_total=9, rows=({"step": 1.0},), best_step=1))
+    news.add_picture(np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32))
+    rows, picture, best = news.take()
+    assert rows == [{"step": 1.0}] and picture is not None and best == 1
+    assert news.take() == ([], None, 1)
+
+
+@pytest.mark.parametrize(("stopped", "word"), [("finished", "Done"), ("early", "Ended early"), ("diverged", "broke")])
+def test_the_end_is_told(stopped: str, word: str) -> None:
+    result = TrainResult(
+        model_id="m", weights=Path("w"), card=Path("c"), history=Path("h"), stopped=stopped, best_step=7, best_total=1.0
+    )
+    assert word in ended_sentence(result, "Mine") and "update 7" in ended_sentence(result, "Mine")
+
+
+def test_a_core_stays_free_where_there_are_some() -> None:
+    assert [threads_beside_window(n) for n in (1, 2, 4)] == [1, 2, 3]
+
+
+def test_before_and_after_are_drawn_side_by_side(qtbot: Any) -> None:
+    pair = BeforeAfter()
+    qtbot.addWidget(pair)
+    assert pair.heightForWidth(300) == 0
+    pair.show_pair(np.zeros((40, 40), np.float32), np.ones((40, 40), np.float32), "After update 3")
+    pair.resize(300, pair.heightForWidth(300))
+    image = pair.grab().toImage()
+    y = pair.height() - 10
+    ratio = image.devicePixelRatio()
+    left, right = (image.pixelColor(int(x * ratio), int(y * ratio)).lightness() for x in (75, 225))
+    assert left < 30 and right > 225
+    assert pair.caption == "After update 3" and "update 3" in pair.accessibleDescription()
+
+
+def test_every_open_list_of_filters_is_filled_again(qtbot: Any) -> None:
+    picker = FilterPicker(CLASSICAL[:3])
+    qtbot.addWidget(picker)
+    picker.choose(CLASSICAL[1].id)
+    told: list[Any] = []
+    picker.picked.connect(told.append)
+    assert refill_all(CLASSICAL) >= 1
+    assert picker.info() == CLASSICAL[1] and told == []
+    picker.refill(CLASSICAL[2:])
+    assert picker.info() == CLASSICAL[2] and told == [CLASSICAL[2]], "the chosen one is gone, and that is told"
+    picker.refill(())
+    assert picker.info() is None
