@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cellenhance.core.models.nunet_fast import LAST, N_NORMS, FastNUNet, map_shape
@@ -54,25 +55,27 @@ class Pooled:
     """Mean and variance per channel, gathered piece by piece in float64 (Chan et al., 1979)."""
 
     n: int = 0
-    mean: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
-    m2: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    m2: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
 
     def add(self, x: Tensor) -> None:
         """Take in all pixels of a map of shape (1, C, H, W)."""
         for chunk in torch.split(x, _chunk_rows(x.shape[3]), dim=2):
             mean, var = _moments(chunk)
-            self._merge(chunk.shape[2] * chunk.shape[3], mean.double().cpu(), var.double().cpu())
+            # Into numpy: for so few numbers its calls cost a fraction of torch's.
+            self._merge(chunk.shape[2] * chunk.shape[3], mean.cpu().numpy(), var.cpu().numpy())
 
-    def _merge(self, n: int, mean: Tensor, var: Tensor) -> None:
+    def _merge(self, n: int, mean: NDArray[np.float32], var: NDArray[np.float32]) -> None:
         total = self.n + n
         delta = mean - self.mean
-        self.m2 = self.m2 + var * n + delta**2 * (self.n * n / total)
+        self.m2 = self.m2 + var.astype(np.float64) * n + delta**2 * (self.n * n / total)
         self.mean = self.mean + delta * (n / total)
         self.n = total
 
     def result(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and biased variance, float32 of shape (C,)."""
-        return self.mean.float().to(device), (self.m2 / self.n).float().to(device)
+        mean, var = self.mean.astype(np.float32), (self.m2 / self.n).astype(np.float32)
+        return torch.from_numpy(mean).to(device), torch.from_numpy(var).to(device)
 
 
 def _chunk_rows(width: int) -> int:
@@ -178,7 +181,7 @@ class _Bands:
     def _to_trunk_input(self) -> None:
         for plane in self._planes:
             for band in self._rows(plane, 2):
-                _write(plane.x, band, self._normalise(2, self._read(plane.y, band)).relu_())
+                _write(plane.x, band, self._normalise(2, self._copy(plane.y, band)).relu_())
 
     def _block_first(self, index: int) -> None:
         pooled = Pooled()
@@ -200,7 +203,7 @@ class _Bands:
             above: Tensor | None = None
             for band in self._rows(plane, 2):
                 need = layer.need(band, shape)
-                x = self._read(plane.y, Region(band.y0, need.y1, need.x0, need.x1))
+                x = self._copy(plane.y, Region(band.y0, need.y1, need.x0, need.x1))
                 last_row = x[:, :, band.y1 - band.y0 - 1 : band.y1 - band.y0].clone()
                 if above is not None:
                     x = torch.cat([above, x], dim=2).contiguous(memory_format=torch.channels_last)
@@ -213,7 +216,7 @@ class _Bands:
     def _add_residual(self, index: int) -> None:
         for plane in self._planes:
             for band in self._rows(plane, 2):
-                second = self._normalise(index, self._read(plane.y, band))
+                second = self._normalise(index, self._copy(plane.y, band))
                 _write(plane.x, band, self._read(plane.x, band).add_(second))
 
     def _decoder(self, index: int) -> None:
@@ -234,10 +237,15 @@ class _Bands:
         return self._net.convolve(index, x, want, shape)
 
     def _normalise(self, index: int, x: Tensor) -> Tensor:
+        """Written over ``x``: a copy of what is stored, or a map that nobody reads again."""
         return self._net.normalise(index, x, *self._found[index])
 
     def _read(self, store: Tensor, window: Region) -> Tensor:
-        return store[:, :, window.y0 : window.y1, window.x0 : window.x1].to(self._net.device)
+        part = store[:, :, window.y0 : window.y1, window.x0 : window.x1]
+        return part.to(self._net.device)
+
+    def _copy(self, store: Tensor, window: Region) -> Tensor:
+        return self._read(store, window).clone(memory_format=torch.channels_last)
 
     def _rows(self, plane: _Plane, index: int) -> Iterator[Region]:
         height, width = map_shape(plane.shape, index)

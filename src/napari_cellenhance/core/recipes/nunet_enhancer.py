@@ -31,8 +31,8 @@ __all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures", "inside"]
 _MIN_SIDE_PX = 16
 _NETWORK_SCALE = 255.0
 
-_BYTES_PER_PX_FLOAT32 = 520
-"""Peak of one pass over a plane, per pixel: two full-size maps of 32 channels, their copies and paddings."""
+_BYTES_PER_PX = {torch.float32: 520, torch.bfloat16: 340, torch.float16: 340}
+"""Peak of one pass over a plane, per pixel: full-size maps of 32 channels, the first in float32, and their paddings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class NUNetEnhancer:
     @property
     def bytes_per_px(self) -> int:
         """Estimated working memory per pixel of a tile, in bytes."""
-        return _BYTES_PER_PX_FLOAT32 * self._net.dtype.itemsize // 4
+        return _BYTES_PER_PX[self._net.dtype]
 
     def with_memory(self, memory_limit_mb: int) -> Self:
         """The same filter, its loaded network shared, kept to another amount of working memory."""
