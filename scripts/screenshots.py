@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-PLUGIN, DOCK = "napari-cellenhance", "Enhance cells"
+PLUGIN, DOCK, MEASURE_DOCK = "napari-cellenhance", "Enhance cells", "Measure"
 SIZE = (1360, 860)
 N_FRAMES = 12
 
@@ -121,6 +121,47 @@ def show_histology(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("enhance-histology")
 
 
+def show_measure(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    from napari_cellenhance.core.postprocess import segment
+    from napari_cellenhance.workflows.enhance import run
+    from napari_cellenhance.workflows.requests import EnhanceRequest
+
+    viewer.layers.clear()
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    place = {"scale": source.scale, "units": source.units}
+    for name, chosen, strength in (("nuclei, NU-Net", filter_id or "nunet", 5.0), ("nuclei, DoG", "dog", None)):
+        result = run(EnhanceRequest(image=source.data, axes="YX", filter_id=chosen, strength=strength))
+        metadata = {"cellenhance": result.provenance}
+        viewer.add_image(result.image, name=name, metadata=metadata, colormap=source.colormap, **place)
+    viewer.add_labels(segment(np.asarray(source.data)).astype(int), name="mask of the nuclei", visible=False, **place)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, MEASURE_DOCK)
+    let_live(0.5)
+
+    def finish() -> None:
+        wait_for(lambda: panel._job is None)
+        let_live(0.7)
+
+    panel.run()
+    finish()
+    camera.shoot("measure-compare")
+    panel.tabs.setCurrentWidget(panel.detect)
+    panel.detect.measure.click()
+    finish()
+    panel.detect.truth.setCurrentIndex(1)
+    panel.detect.sweep_button.click()
+    finish()
+    panel.detect.wants_outcome.setChecked(True)
+    panel.form.tick(viewer.layers["nuclei, DoG"], False)
+    panel.detect.sweep_button.click()
+    finish()
+    panel.detect.best_button.click()
+    finish()
+    viewer.layers["nuclei, DoG"].visible = False
+    viewer.layers["nuclei true, false, missed"].visible = False
+    let_live(0.5)
+    camera.shoot("measure-detect")
+
+
 def sample(key: str) -> Any:
     from napari_cellenhance import _sample_data
 
@@ -140,7 +181,7 @@ def main() -> None:
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
     camera = Camera(viewer, arguments.out)
-    for show in (show_nuclei, show_running, show_histology):
+    for show in (show_nuclei, show_running, show_histology, show_measure):
         show(viewer, camera, arguments.filter)
     viewer.close()
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
+    from napari_cellenhance.workflows.python_measure import compare_images
 
-__all__ = ["__version__", "enhance", "train_nunet"]
+__all__ = ["__version__", "compare_images", "enhance", "train_nunet"]
 
 
 def _installed_version() -> str:
@@ -40,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
+    if name == "compare_images":
+        from napari_cellenhance.workflows.python_measure import compare_images
+
+        return compare_images
     if name == "train_nunet":
         from napari_cellenhance.workflows.python_api import train_nunet
 

@@ -325,3 +325,26 @@ def test_every_filter_of_the_catalog_can_be_chosen(viewer: Any) -> None:
         panel.filters.choose(info.id)
         assert panel.filters.info().id == info.id
         assert panel.strength.value == pytest.approx(info.strength.default)
+
+
+def test_measure_dock_in_the_window(viewer: Any, qtbot: Any) -> None:
+    """Through napari's own door, where the plugin gets a proxy of the viewer: run, add layers, follow, close."""
+    from napari_cellenhance.widgets.measure import DOCK_TITLE as MEASURE
+
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    panel = open_dock(viewer)
+    panel.filters.choose("gaussian")
+    run_to_the_end(panel, qtbot)
+    dock, measure = viewer.window.add_plugin_dock_widget(PLUGIN, MEASURE)
+    assert [layer.name for layer in measure.form.ticked()] == ["nuclei enhanced"]
+    run_to_the_end(measure, qtbot)
+    assert measure.compare.table.columnCount() == 2
+    measure.tabs.setCurrentWidget(measure.segment)
+    run_to_the_end(measure, qtbot)
+    objects = viewer.layers["nuclei objects"]
+    np.testing.assert_allclose(objects.scale, source.scale)
+    assert int(objects.data.max()) > 20
+    measure.tabs.setCurrentWidget(measure.histogram)
+    qtbot.waitUntil(lambda: len(measure.histogram.plot.content.curves) == 2, timeout=PATIENCE_MS)
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.remove("nuclei enhanced")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCK_TITLE", "MeasurePanel"]
 
-DOCK_TITLE = "Measure enhancement"
+DOCK_TITLE = "Measure"
 _MIN_WIDTH_PX = 360
 _LIVE_AFTER_MS = 120
 _OPEN_FIRST = "Open an image (File ▸ Open Sample ▸ CellEnhance has some) and enhance it, then measure here."
