@@ -16,10 +16,10 @@ from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows import enhance, files, suggest
-from napari_cellenhance.workflows.strength_maps import map_axes
 from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
 from napari_cellenhance.workflows.python_api import enhance as call
 from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
+from napari_cellenhance.workflows.strength_maps import map_axes
 
 Stack = Callable[..., NDArray[np.uint16]]
 

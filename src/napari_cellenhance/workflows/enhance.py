@@ -18,11 +18,11 @@ from napari_cellenhance.workflows._engine import Engine
 from napari_cellenhance.workflows._outputs import Blobs, find_blobs, find_labels
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, PreparedPlane
 from napari_cellenhance.workflows._provenance import describe_run
-from napari_cellenhance.workflows.strength_maps import describe_map, open_map, strength_of
 from napari_cellenhance.workflows._tally import Tally
 from napari_cellenhance.workflows.catalog import FilterSpec, OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, EnhanceResult
+from napari_cellenhance.workflows.strength_maps import describe_map, open_map, strength_of
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.inference import Rendering

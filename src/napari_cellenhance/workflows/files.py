@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
-from napari_cellenhance.workflows.strength_maps import strength_of
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (
@@ -24,6 +23,7 @@ from napari_cellenhance.workflows.requests import (
     SegmentOptions,
     StrengthMap,
 )
+from napari_cellenhance.workflows.strength_maps import strength_of
 
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile

@@ -27,10 +27,10 @@ from napari_cellenhance.core.normalize import Normalizer
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows import _planes, catalog
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, PreparedPlane
-from napari_cellenhance.workflows.strength_maps import open_map, strength_of
 from napari_cellenhance.workflows.catalog import OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, never_cancelled
 from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.strength_maps import open_map, strength_of
 
 __all__ = ["APPROXIMATE_ABOVE_PX", "PreviewRequest", "PreviewResult", "PreviewSession"]
 
