@@ -136,6 +136,27 @@ def test_files_appear_together_and_hold_every_score(data: Path, tune: Path, tmp_
     assert not list(out.glob(".*"))
 
 
+def test_a_model_is_swept_over_its_whole_slider_and_drawn(data: Path, tmp_path: Path) -> None:
+    request = EvaluateRequest(
+        data=(data,), filters=(("nunet", 5.0), ("nunet", 10.0)), noise=(), max_images=2, n_strength_images=1,
+        device="cpu", precision="float32",
+    )  # fmt: skip
+    result = run(request)
+    assert result.learned == ("nunet",)
+    (curve,) = result.strengths["nunet"]
+    assert curve.strengths[0] == 0 and curve.strengths[-1] == 10 and len(curve.strengths) == 21
+    assert len(curve.contrast) == 21
+    assert list(result.histograms["discs"]) == ["raw", "nunet 5", "nunet 10"]
+    assert result.histograms["discs"]["raw"].n_pixels == 2 * 96 * 96
+    written = evaluate.save(result, request, tmp_path / "out")
+    pictures = {path.name for path in written if path.suffix == ".png"}
+    assert pictures == {"grey-values.png", "strengths.png", "detection.png"}
+    record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert record["strengths"]["nunet"]["n_images"] == 1
+    assert {f["label"] for f in record["verdict"]} == {"nunet 5", "nunet 10"}
+    assert "Strength" in evaluate.to_markdown(result)
+
+
 def test_a_stop_keeps_the_finished_rows(data: Path) -> None:
     seen: list[Progress] = []
     result = run(

@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from napari_cellenhance.core.strength_scores import StrengthCurve
 from napari_cellenhance.workflows._evaluate_scores import Row
-from napari_cellenhance.workflows._evaluate_tables import findings, gate, markdown, overall_contrast
+from napari_cellenhance.workflows._evaluate_tables import findings, gate, markdown, overall_contrast, slider_verdict
 
 
 def _row(label: str, source: str = "a", quality: str = "as acquired", **values: float) -> Row:
@@ -63,3 +64,17 @@ def test_the_text_has_the_best_in_bold_and_a_verdict() -> None:
     for table in text.split("\n\n"):
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
+
+
+def test_a_slider_is_judged_by_the_share_of_images_on_which_it_rises() -> None:
+    good = StrengthCurve(strengths=(0, 1, 2), contrast=(1, 2, 3), greyness=(0.6, 0.4, 0.2), steps=(0.1, 0.2))
+    bad = StrengthCurve(strengths=(0, 1, 2), contrast=(3, 1, 2), greyness=(0.2, 0.4, 0.6), steps=(0.3, 0.1))
+    bare = StrengthCurve(strengths=(0, 1, 2), contrast=(), greyness=(0.6, 0.4, 0.2), steps=(0.1, 0.1))
+    verdict = slider_verdict([good, good, bad, bare])
+    assert verdict.n_images == 4
+    assert verdict.contrast_rises == pytest.approx(2 / 3)
+    assert verdict.becomes_binary == pytest.approx(3 / 4)
+    assert verdict.largest_step == 0.3
+    assert math.isnan(slider_verdict([bare]).contrast_rises)
+    text = markdown(ROWS, ("nunet",), {"nunet": [good]})
+    assert "| nunet | 1 | 1.000 | 100 % | 1.000 | 100 % | 0.200 |" in text

@@ -9,10 +9,22 @@ from types import MappingProxyType
 
 import numpy as np
 
+from napari_cellenhance.core.strength_scores import StrengthCurve
 from napari_cellenhance.workflows._evaluate_filters import RAW
 from napari_cellenhance.workflows._evaluate_scores import Row
 
-__all__ = ["GATED", "MEASURES", "Finding", "Overall", "findings", "gate", "markdown", "overall_contrast"]
+__all__ = [
+    "GATED",
+    "MEASURES",
+    "Finding",
+    "Overall",
+    "SliderVerdict",
+    "findings",
+    "gate",
+    "markdown",
+    "overall_contrast",
+    "slider_verdict",
+]
 
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
@@ -124,12 +136,86 @@ def gate(found: Sequence[Finding]) -> list[str]:
     ]
 
 
-def markdown(rows: Sequence[Row], learned: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliderVerdict:
+    """How well a slider means what it says, over images.
+
+    Parameters
+    ----------
+    n_images : int
+    contrast_correlation, binary_correlation : float
+        Median Spearman correlation of contrast, and of binariness, with the strength.
+    contrast_rises, becomes_binary : float
+        Share of the images where it is 0.9 or more.
+    largest_step : float
+        Largest mean difference of two neighbouring pictures, of all images.
+    """
+
+    n_images: int
+    contrast_correlation: float
+    contrast_rises: float
+    binary_correlation: float
+    becomes_binary: float
+    largest_step: float
+
+
+_CLEARLY_RISING = 0.9
+
+
+def slider_verdict(curves: Sequence[StrengthCurve]) -> SliderVerdict:
+    """Sum up the curves of one model."""
+
+    def pair(values: list[float]) -> tuple[float, float]:
+        known = np.array([v for v in values if not math.isnan(v)])
+        if not known.size:
+            return math.nan, math.nan
+        return float(np.median(known)), float((known >= _CLEARLY_RISING).mean())
+
+    contrast = pair([curve.contrast_correlation for curve in curves])
+    binary = pair([curve.binary_correlation for curve in curves])
+    return SliderVerdict(
+        n_images=len(curves),
+        contrast_correlation=contrast[0],
+        contrast_rises=contrast[1],
+        binary_correlation=binary[0],
+        becomes_binary=binary[1],
+        largest_step=max((curve.largest_step for curve in curves), default=math.nan),
+    )
+
+
+def markdown(
+    rows: Sequence[Row], learned: Sequence[str], strengths: Mapping[str, Sequence[StrengthCurve]] | None = None
+) -> str:
     """All tables as markdown; the best of a line in bold."""
     parts = [_contrast_table(rows)] if any(not math.isnan(row.contrast_ratio) for row in rows) else []
     parts += [_measure_table(rows, name) for name in MEASURES if any(not math.isnan(getattr(r, name)) for r in rows)]
+    if strengths:
+        parts.append(_slider_table(strengths))
     verdict = _verdict_table(findings(rows, learned))
     return "\n\n".join([*parts, *([verdict] if verdict else [])])
+
+
+def _slider_table(strengths: Mapping[str, Sequence[StrengthCurve]]) -> str:
+    first = next((curves[0] for curves in strengths.values() if curves), None)
+    n = 0 if first is None else len(first.strengths)
+    about = (
+        f"**Strength** from 0 to the end of the slider in {n} steps: Spearman's correlation with the strength "
+        f"(median; share of the images at {_CLEARLY_RISING} or more), and the largest mean difference of two "
+        "neighbouring pictures."
+    )
+    head = "| model | images | contrast | rises | binariness | rises | largest step |\n|---|" + "---:|" * 6
+    lines = [about, "", head]
+    for label, curves in strengths.items():
+        v = slider_verdict(curves)
+        lines.append(
+            f"| {label} | {v.n_images} | {_number(v.contrast_correlation)} | {_percent(v.contrast_rises)} | "
+            f"{_number(v.binary_correlation)} | {_percent(v.becomes_binary)} | {_number(v.largest_step)} |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 _ABOUT_CONTRAST = (

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,9 +26,11 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
 if TYPE_CHECKING:
+    from napari_cellenhance.core.histograms import Histogram
+    from napari_cellenhance.core.strength_scores import StrengthCurve
     from napari_cellenhance.io.labelled import LabelledImage
-    from napari_cellenhance.workflows._evaluate_filters import Bench, FilterJob, Plane
-    from napari_cellenhance.workflows._evaluate_scores import ImageScore, Row, Settings, Sweep
+    from napari_cellenhance.workflows._evaluate_desk import Desk
+    from napari_cellenhance.workflows._evaluate_scores import ImageScore, Row
 
 __all__ = [
     "AS_ACQUIRED",
@@ -71,12 +73,10 @@ DEFAULT_FILTERS: tuple[tuple[str, float | None], ...] = (
 )
 """The classical filters of the paper's Table 2, and NU-Net at several strengths; None: σ follows the object size."""
 
-T = TypeVar("T")
-
-_LEFT_OUT, _SAME = "the other images of the set", "the same image"
 _TUNE_MEGAPIXELS = 3.0
 _QUICK_IMAGES, _QUICK_MEGAPIXELS = 6, 1.5
 _N_THREADS = 2
+_STRENGTH_STEPS = 21
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,8 @@ class EvaluateRequest:
         Of each source, drawn by the seed; 0 takes all.
     max_megapixels : float
         Of the images to score, for each source; 0 is no limit.
+    n_strength_images : int
+        Images of the test set that every model sees at 21 strengths from 0 to the end of its slider.
     seed : int
         Of the choice of images and of the noise.
     objects_are_dark, object_diameter_px
@@ -116,6 +118,7 @@ class EvaluateRequest:
     max_images: int = 24
     max_tune_images: int = 12
     max_megapixels: float = 0.0
+    n_strength_images: int = 20
     seed: int = 0
     objects_are_dark: bool = False
     object_diameter_px: float | None = None
@@ -142,6 +145,10 @@ class Evaluation:
         The same image by image.
     learned : tuple of str
         Ids of the filters that are models.
+    strengths : dict of str to list of StrengthCurve
+        Model → one curve for each image, over the whole slider.
+    histograms : dict of str to dict of str to Histogram
+        Source → filter → grey values of the images as acquired.
     is_complete : bool
         False after a stop; finished rows are kept.
     seconds : float
@@ -150,6 +157,8 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     images: list[ImageScore] = field(default_factory=list)
     learned: tuple[str, ...] = ()
+    strengths: dict[str, list[StrengthCurve]] = field(default_factory=dict)
+    histograms: dict[str, dict[str, Histogram]] = field(default_factory=dict)
     is_complete: bool = True
     seconds: float = 0.0
 
@@ -212,6 +221,7 @@ def run(
         No filter of that id.
     """
     from napari_cellenhance.core.inference import Cancelled
+    from napari_cellenhance.workflows._evaluate_desk import Count, Desk
     from napari_cellenhance.workflows._evaluate_filters import RAW, Bench, FilterJob
 
     def checkpoint() -> None:
@@ -229,23 +239,42 @@ def run(
     # Every image is seen once to be scored; those to choose on, which may be the same, once more.
     helped = {image.source for image in tune}
     n_seen = len(test) + len(tune) + sum(image.source not in helped for image in test)
-    count = _Count(on_progress, n_seen * len(qualities) * len(jobs))
+    swept = _some_of(test, request.n_strength_images, request.seed) if learned else []
+    count = Count(on_progress, n_seen * len(qualities) * len(jobs) + len(swept) * len(learned) * _STRENGTH_STEPS)
     try:
         with ThreadPoolExecutor(_N_THREADS) as pool:
-            desk = _Desk(bench, pool, count, checkpoint)
+            desk = Desk(bench, pool, count, checkpoint)
             for source, group in groupby(test, key=lambda t: t.source):
                 tested, tuned = list(group), [t for t in tune if t.source == source]
                 for quality in qualities:
                     noisy = [with_noise(t, quality, request.seed) for t in tested]
                     others = [with_noise(t, quality, request.seed) for t in tuned]
-                    for scores, row in desk.scored(jobs, quality, noisy, others):
-                        result.images += scores
-                        result.rows.append(row)
+                    for scored in desk.scored(jobs, quality, noisy, others):
+                        result.images += scored.scores
+                        result.rows.append(scored.row)
+                        if scored.histogram is not None:
+                            result.histograms.setdefault(source, {})[scored.row.label] = scored.histogram
+            for filter_id in learned:
+                result.strengths[filter_id] = _swept(desk, filter_id, swept)
     except Cancelled:
         result.is_complete = False
     result.seconds = time.monotonic() - started
     on_progress(Progress(n_done=count.n_done, n_total=count.n_total, message="scored"))
     return result
+
+
+def _some_of(images: Sequence[LabelledImage], n: int, seed: int) -> list[LabelledImage]:
+    order = np.random.default_rng(seed).permutation(len(images))[:n]
+    return [images[i] for i in sorted(order)]
+
+
+def _swept(desk: Desk, filter_id: str, images: Sequence[LabelledImage]) -> list[StrengthCurve]:
+    """Every image at evenly spaced strengths of the whole slider."""
+    from napari_cellenhance.core.strength_scores import strength_curve
+    from napari_cellenhance.workflows.catalog import describe
+
+    strengths = np.linspace(0.0, describe(filter_id).info.strength.maximum, _STRENGTH_STEPS).tolist()
+    return [strength_curve(strengths, desk.swept(filter_id, image, strengths), image.mask) for image in images]
 
 
 def as_quick(request: EvaluateRequest) -> EvaluateRequest:
@@ -255,6 +284,7 @@ def as_quick(request: EvaluateRequest) -> EvaluateRequest:
         max_images=min(request.max_images or _QUICK_IMAGES, _QUICK_IMAGES),
         max_tune_images=min(request.max_tune_images or _QUICK_IMAGES, _QUICK_IMAGES),
         max_megapixels=_QUICK_MEGAPIXELS,
+        n_strength_images=min(request.n_strength_images, _QUICK_IMAGES),
         noise=tuple(name for name in request.noise if name in SEGMENTED),
     )
 
@@ -263,7 +293,7 @@ def to_markdown(result: Evaluation) -> str:
     """Every table, and the verdict."""
     from napari_cellenhance.workflows._evaluate_tables import markdown
 
-    return markdown(result.rows, result.learned)
+    return markdown(result.rows, result.learned, result.strengths)
 
 
 def worse_than_raw(result: Evaluation) -> list[str]:
@@ -274,7 +304,7 @@ def worse_than_raw(result: Evaluation) -> list[str]:
 
 
 def save(result: Evaluation, request: EvaluateRequest, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write ``scores.json``, ``scores.csv``, ``images.csv`` and ``scores.md``, each whole or not at all.
+    """Write ``scores.json``, ``scores.csv``, ``images.csv``, ``scores.md`` and figures, each whole or not at all.
 
     Parameters
     ----------
@@ -289,80 +319,3 @@ def save(result: Evaluation, request: EvaluateRequest, folder: str | os.PathLike
     from napari_cellenhance.workflows._evaluate_files import write_all
 
     return write_all(result, request, Path(folder))
-
-
-class _Count:
-    """Counts images and says how long the rest will take."""
-
-    def __init__(self, on_progress: OnProgress, n_total: int) -> None:
-        self._on_progress, self.n_total, self.n_done = on_progress, n_total, 0
-        self._started = time.monotonic()
-
-    def add(self, n: int, message: str) -> None:
-        self.n_done += n
-        eta = (time.monotonic() - self._started) / self.n_done * (self.n_total - self.n_done) if self.n_done else None
-        self._on_progress(Progress(n_done=self.n_done, n_total=self.n_total, message=message, eta_s=eta))
-
-
-class _Desk:
-    """Renders on the calling thread and scores on others."""
-
-    def __init__(self, bench: Bench, pool: ThreadPoolExecutor, count: _Count, checkpoint: Callable[[], None]) -> None:
-        self._bench, self._pool, self._count, self._checkpoint = bench, pool, count, checkpoint
-
-    def scored(
-        self, jobs: Sequence[FilterJob], quality: str, test: Sequence[LabelledImage], tune: Sequence[LabelledImage]
-    ) -> list[tuple[list[ImageScore], Row]]:
-        """Score all filters on the images of one source at one quality."""
-        from napari_cellenhance.workflows._evaluate_scores import choose_settings, score, summarise, sweep
-
-        with_labels = quality in SEGMENTED
-
-        def measured(output: Plane, image: LabelledImage, job: FilterJob) -> Sweep:
-            return sweep(output, image, with_labels=with_labels)
-
-        results = []
-        for _, group in groupby(jobs, key=lambda job: job.filter_id):
-            same = list(group)
-            sweeps = self._each(same, quality, tune or test, measured)
-            chosen: list[list[Settings]] = [
-                [choose_settings(s)] * len(test) if tune else [choose_settings(s, without=i) for i in range(len(test))]
-                for s in sweeps
-            ]
-            index = {id(image): i for i, image in enumerate(test)}
-            place = {id(job): i for i, job in enumerate(same)}
-
-            def one(output: Plane, image: LabelledImage, job: FilterJob) -> ImageScore:
-                settings = chosen[place[id(job)]][index[id(image)]]  # noqa: B023 - awaited before the next turn
-                return score(
-                    output, image, quality, job, settings,
-                    with_contrast=quality == AS_ACQUIRED, with_labels=with_labels,
-                )  # fmt: skip
-
-            scores = self._each(same, quality, test, one)
-            tuned_on = f"{len(tune)} other images" if tune else _LEFT_OUT if len(test) > 1 else _SAME
-            results += [(s, summarise(s, tuned_on)) for s in scores]
-        return results
-
-    def _each(
-        self,
-        jobs: Sequence[FilterJob],
-        quality: str,
-        images: Sequence[LabelledImage],
-        work: Callable[[Plane, LabelledImage, FilterJob], T],
-    ) -> list[list[T]]:
-        """Enhance every image by the jobs of one filter and do ``work`` on each output; results by job, then image."""
-        waiting: list[list[Future[T]]] = [[] for _ in jobs]
-        try:
-            for image in images:
-                self._checkpoint()
-                strengths = [job.strength_for(image.diameter_px) for job in jobs]
-                outputs = self._bench.apply(image.image, jobs[0].filter_id, strengths)
-                for job, output, futures in zip(jobs, outputs, waiting, strict=True):
-                    futures.append(self._pool.submit(work, output, image, job))
-                self._count.add(len(jobs), f"{jobs[0].filter_id}, {image.source}, {quality}")
-            return [[future.result() for future in futures] for futures in waiting]
-        finally:
-            for futures in waiting:
-                for future in futures:
-                    future.cancel()
