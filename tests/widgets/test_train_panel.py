@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from napari_cellenhance.workflows import train
 from napari_cellenhance.workflows.train import TrainProgress, TrainRequest, TrainResult, checkpoint_of
 
 MakePanel = Callable[..., Any]
+PATIENCE_MS = 300_000
+"""For real trainings on a busy machine."""
 
 
 class FakeTrain:
@@ -98,7 +101,7 @@ def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePane
     yield make
     for panel in panels:
         panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=60000)
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
 
 
 @pytest.fixture
@@ -313,6 +316,17 @@ def test_one_training_at_a_time_and_enhancing_goes_on(
 # --- for real -------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One crop is enough for a check."""
+
+    def build(*args: Any) -> TrainRequest:
+        return replace(honest(*args), precision="float32", n_threads=1, recipe_options={"n_validation": 1})
+
+    honest = dock.build_train_request
+    monkeypatch.setattr(dock, "build_train_request", build)
+
+
 def make_small(panel: Any, n_steps: int = 2) -> None:
     panel.goal.n_steps.setValue(n_steps)
     panel.goal.validate_every.setValue(1)
@@ -320,6 +334,7 @@ def make_small(panel: Any, n_steps: int = 2) -> None:
     panel.goal.crop_px.setValue(32)
 
 
+@pytest.mark.usefixtures("small")
 def test_a_real_training_ends_in_the_enhance_dock(panel: Any, viewer: ViewerModel, qtbot: Any, session: Any) -> None:
     from napari_cellenhance.widgets.enhance import EnhancePanel
 
@@ -329,7 +344,7 @@ def test_a_real_training_ends_in_the_enhance_dock(panel: Any, viewer: ViewerMode
     make_small(panel)
     panel.goal.name.setText("Mine")
     panel.train()
-    finish(qtbot, panel, timeout=120000)
+    finish(qtbot, panel, timeout=PATIENCE_MS)
     assert "“Mine” is in the list" in text_of(panel)
     texts = [enhance.filters.itemText(i).strip() for i in range(enhance.filters.count())]
     assert "Mine" in texts and enhance.filters.info() == chosen, "listed, and nothing chosen for the user"
@@ -339,28 +354,30 @@ def test_a_real_training_ends_in_the_enhance_dock(panel: Any, viewer: ViewerMode
     enhance.shut_down()
 
 
+@pytest.mark.usefixtures("small")
 def test_a_cancelled_training_is_resumed_after_a_restart(
     panel: Any, make_panel: MakePanel, viewer: ViewerModel, qtbot: Any
 ) -> None:
     make_small(panel, n_steps=3)
     panel.goal.learning_rate.setValue(3e-4)
     panel.train()
-    qtbot.waitUntil(lambda: len(panel.view.rows) >= 1, timeout=120000)
+    qtbot.waitUntil(lambda: len(panel.view.rows) >= 1, timeout=PATIENCE_MS)
     panel.foot.cancel.click()
-    finish(qtbot, panel, timeout=120000)
+    finish(qtbot, panel, timeout=PATIENCE_MS)
     again = make_panel(viewer)
     again.images.forms()[0].labels.choose(viewer.layers["painted"])
     qtbot.waitUntil(lambda: again.resume.isEnabled(), timeout=20000)
     again.resume.click()
-    finish(qtbot, again, timeout=120000)
+    finish(qtbot, again, timeout=PATIENCE_MS)
     assert "is in the list of filters" in text_of(again), text_of(again)
     assert [row["step"] for row in again.view.rows] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("small")
 def test_the_time_is_estimated_and_counts_updates(panel: Any, qtbot: Any) -> None:
     make_small(panel)
     panel.goal.estimate.click()
-    finish(qtbot, panel, timeout=120000)
+    finish(qtbot, panel, timeout=PATIENCE_MS)
     assert "about" in panel.goal.time.text() and "per update" in panel.goal.time.text()
     _, measured = panel._measured
     panel.goal.n_steps.setValue(100_000)

@@ -62,7 +62,9 @@ def test_news_is_handed_over_once() -> None:
     news.add(TrainProgress(n_done=1, n_total=9, rows=({"step": 1.0},), best_step=1))
     news.add_picture(np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32))
     rows, picture, best = news.take()
-    assert rows == [{"step": 1.0}] and picture is not None and best == 1
+    news.add(TrainProgress(n_done=2, n_total=9, rows=(), best_step=1))
+    assert rows == [{"step": 1.0}] and best == 1
+    assert picture is not None and picture[2] == 1, "the update it was made after, not the latest one"
     assert news.take() == ([], None, 1)
 
 

@@ -233,6 +233,18 @@ def test_clear_forgets_everything(view_of: ViewOf, stack: Stack, calls: dict[str
     assert calls["encode"] == 2
 
 
+def test_a_model_that_was_trained_anew_is_loaded_anew(view_of: ViewOf, stack: Stack) -> None:
+    from napari_cellenhance.zoo.manifest import find_model
+    from napari_cellenhance.zoo.weights import load_model, save_user_model
+
+    session, view = PreviewSession(), view_of(stack(96, 130), "YX")
+    before = session.update(view).image
+    card = find_model(view.enhance.filter_id)
+    state = {name: 0.5 * weight for name, weight in load_model(card).state_dict().items()}
+    save_user_model(state, card)
+    assert not np.allclose(session.update(view).image, before)
+
+
 def test_result_tells_device_latency_and_strength(view_of: ViewOf, stack: Stack) -> None:
     result = PreviewSession().update(view_of(stack(96, 130), "YX", strength=99.0))
     assert result.device_note.startswith("running on CPU")

@@ -21,7 +21,8 @@ from napari_cellenhance.zoo.manifest import ModelCard
 
 __all__ = ["News", "TrainRun", "build_train_request", "ended_sentence", "folder_of", "tunable"]
 
-Picture = tuple[NDArray[np.float32], NDArray[np.float32]]
+Picture = tuple[NDArray[np.float32], NDArray[np.float32], int]
+"""Before, after, and the update after which it was made."""
 
 
 def folder_of(model_id: str) -> Path:
@@ -74,6 +75,7 @@ class News:
     rows: list[Mapping[str, float]] = field(default_factory=list)
     picture: Picture | None = None
     best_step: int = 0
+    _step: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, progress: Progress) -> None:
@@ -82,11 +84,12 @@ class News:
             with self._lock:
                 self.rows += progress.rows
                 self.best_step = progress.best_step
+                self._step = progress.n_done
 
     def add_picture(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
         """Keep the latest picture."""
         with self._lock:
-            self.picture = before, after
+            self.picture = before, after, self._step
 
     def take(self) -> tuple[list[Mapping[str, float]], Picture | None, int]:
         """Hand over all that is new."""

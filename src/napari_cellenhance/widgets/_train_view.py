@@ -138,9 +138,8 @@ class TrainView(QWidget):
         self._draw()
         self.judge()
 
-    def add_picture(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
-        """Show the latest picture."""
-        step = int(self.rows[-1]["step"]) if self.rows else 0
+    def add_picture(self, before: NDArray[np.float32], after: NDArray[np.float32], step: int) -> None:
+        """Show the latest picture, made after update ``step``."""
         self.pair.show_pair(before, after, f"After update {step}" if step else "Before training")
 
     def judge(self, *, is_diverged: bool = False) -> None:

@@ -31,6 +31,7 @@ from napari_cellenhance.workflows.catalog import OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, never_cancelled
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.workflows.strength_maps import open_map, strength_of
+from napari_cellenhance.zoo.folders import card_stamp
 
 __all__ = ["APPROXIMATE_ABOVE_PX", "PreviewRequest", "PreviewResult", "PreviewSession"]
 
@@ -345,7 +346,8 @@ class _Cache(Generic[V]):
 
 
 def _filter_key(request: EnhanceRequest) -> Hashable:
-    return (request.filter_id, request.device, request.precision, request.memory_limit_mb)
+    stamp = card_stamp(request.filter_id)
+    return (request.filter_id, stamp, request.device, request.precision, request.memory_limit_mb)
 
 
 def _indices(image: OpenedImage, request: EnhanceRequest, position: dict[str, int]) -> tuple[PlaneIndex, ...]:

@@ -13,6 +13,7 @@ __all__ = [
     "MODELS_VARIABLE",
     "bundled_dir",
     "cache_dir",
+    "card_stamp",
     "replace_bytes",
     "sha256_of",
     "user_models_dir",
@@ -69,6 +70,17 @@ def user_models_dir() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path(APP_NAME, appauthor=False) / "models"
+
+
+def card_stamp(model_id: str) -> int:
+    """When the user's model of this id was last stored, in ns; 0 for any other filter. Costs one look at the disk.
+
+    What a long-lived dock has loaded under an id is out of date when the stamp changes: the model was trained anew.
+    """
+    try:
+        return (user_models_dir() / f"{model_id}.json").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
