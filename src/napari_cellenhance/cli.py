@@ -39,7 +39,7 @@ _ENHANCE = EnhanceRequest(image=None, axes="")
 _SEGMENT = SegmentOptions()
 _BLOBS = BlobOptions()
 _TRAIN = TrainRequest(data="", out="")
-_EVALUATE = EvaluateRequest(data="")
+_EVALUATE = EvaluateRequest()
 
 
 class _Door(TyperGroup):
@@ -614,7 +614,8 @@ def evaluate_nunet(
     filters: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", metavar="ID=STRENGTH",
+            "--filter",
+            metavar="ID=STRENGTH",
             help="A filter to score; can be given again. dog=size follows the objects. [default: those of the paper]",
         ),
     ] = None,
