@@ -13,7 +13,7 @@ from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.models import nunet_statistics
 from napari_cellenhance.core.models.nunet import NUNet
-from napari_cellenhance.core.models.nunet_fast import HALO_PX
+from napari_cellenhance.core.models.nunet_fast import HALO_PX, FastNUNet
 from napari_cellenhance.core.models.nunet_statistics import Pooled
 from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
@@ -159,6 +159,34 @@ def test_bf16_stays_close_to_fp32(kind: str, shape: tuple[int, int]) -> None:
     difference = filter_.decode(found[1], 6.5) - expected
     assert difference.std() < 0.05 * expected.std()
     assert difference.std() > 0  # bf16 was really used
+
+
+def test_the_encoder_stays_in_float32_in_bf16() -> None:
+    net = FastNUNet(network("published"), "cpu", torch.bfloat16)
+    half, whole = torch.bfloat16, torch.float32
+    assert [layer.weight.dtype for layer in net.layers] == [whole] * 3 + [half] * 12
+    seen: list[torch.dtype] = []
+
+    def normalise(_: int, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.dtype)
+        return x
+
+    image = torch.rand(1, 1, 32, 32) * 255
+    seen.append(net.raw_features(image, net.plan(Region(0, 32, 0, 32), (32, 32)), normalise).dtype)
+    assert seen == [whole] * 2 + [half] * 13
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_norm_is_written_over_its_map(dtype: torch.dtype) -> None:
+    net = FastNUNet(network("published"), "cpu", dtype)
+    x = torch.randn(1, 128, 6, 5).to(dtype).contiguous(memory_format=torch.channels_last)
+    mean, var, layer = torch.randn(128), torch.rand(128) + 0.5, net.layers[4]
+    affine = [v.reshape(1, -1, 1, 1) for v in (mean, var, layer.gamma, layer.beta)]
+    expected = (x.float() - affine[0]) / (affine[1] + 1e-5).sqrt() * affine[2] + affine[3]
+    with torch.inference_mode():
+        found = net.normalise(4, x, mean, var)
+    assert found.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-2)
 
 
 def test_pooled_statistics_are_those_of_all_planes_together() -> None:

@@ -174,3 +174,16 @@ def test_a_filter_that_fails_the_self_test_makes_the_report_unhealthy(monkeypatc
 
 def test_no_problem_no_alarm() -> None:
     assert DoctorReport(findings=(Finding(topic="t", name="n", value="v", advice="by the way"),)).is_healthy
+
+
+@pytest.mark.parametrize(
+    ("is_keeping", "can_keep", "words"), [(True, True, "kept"), (False, True, "slower"), (False, False, "left to")]
+)
+def test_it_is_told_whether_freed_memory_is_kept(
+    monkeypatch: pytest.MonkeyPatch, is_keeping: bool, can_keep: bool, words: str
+) -> None:
+    monkeypatch.setattr("napari_cellenhance.core.memory.is_keeping_memory", lambda: is_keeping)
+    monkeypatch.setattr("napari_cellenhance.core.memory.can_keep_memory", lambda: can_keep)
+    finding = doctor._memory()
+    assert words in finding.value
+    assert not finding.is_problem

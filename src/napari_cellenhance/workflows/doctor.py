@@ -148,6 +148,7 @@ def _devices(device: str, precision: str) -> Iterator[Finding]:
     yield Finding(
         topic="Devices", name="CPU bf16", value=f"{'used' if verdict.is_fast else 'not used'}: {verdict.reason}"
     )
+    yield _memory()
     try:
         choice = choose_device(device, precision)
     except CellEnhanceError as error:
@@ -155,6 +156,18 @@ def _devices(device: str, precision: str) -> Iterator[Finding]:
         return
     advice = _sentence(choice.note) if choice.is_fallback else ""
     yield Finding(topic="Devices", name="chosen", value=choice.note, advice=advice, is_problem=choice.is_fallback)
+
+
+def _memory() -> Finding:
+    from napari_cellenhance.core.memory import KEEP_VARIABLE, can_keep_memory, is_keeping_memory
+
+    if is_keeping_memory():
+        value = "kept between layers"
+    elif can_keep_memory():
+        value = f"handed back after every layer, which is slower ({KEEP_VARIABLE} is 0, or Python called this)"
+    else:
+        value = "left to this system's allocator"
+    return Finding(topic="Devices", name="freed memory", value=value)
 
 
 def _folders() -> Iterator[Finding]:

@@ -31,7 +31,7 @@ __all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures", "inside"]
 _MIN_SIDE_PX = 16
 _NETWORK_SCALE = 255.0
 
-_BYTES_PER_PX = {torch.float32: 520, torch.bfloat16: 340, torch.float16: 340}
+_BYTES_PER_PX = {torch.float32: 420, torch.bfloat16: 340}
 """Peak of one pass over a plane, per pixel: full-size maps of 32 channels, the first in float32, and their paddings."""
 
 
