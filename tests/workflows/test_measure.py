@@ -49,6 +49,11 @@ def test_the_worked_example() -> None:
     assert after.auroc == after.otsu_iou == raw.auroc == raw.otsu_iou == 1.0
 
 
+def test_every_id_of_a_labels_layer_is_object() -> None:
+    labels = np.array([[0, 0, 0, 7], [0, 0, 300, 2]])
+    assert compare(request(mask=image("labels", labels))).rows == compare(request()).rows
+
+
 def test_a_ground_of_zero_is_floored_and_said() -> None:
     result = compare(request(enhanced=(image("black", np.where(MASK, 1.0, 0.0)),)))
     assert result.rows[1].hit_floor == 1
