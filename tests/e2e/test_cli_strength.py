@@ -73,7 +73,7 @@ def test_persistence_map_objects_and_table(cells: NDArray[np.uint16]) -> None:
         "persistence", "cells.tif", "map.ome.tif", "--model", "gaussian", "--steps", "4", "--labels",
         "objects.ome.tif", "--table", "objects.csv",
     )  # fmt: skip
-    assert "last all the way" in said
+    assert "lasting all the way" in said
     objects = tifffile.imread("objects.ome.tif")
     assert objects.max() > 0 and tifffile.imread("map.ome.tif")[objects > 0].min() > 0
     assert len(Path("objects.csv").read_text(encoding="utf-8").splitlines()) == objects.max() + 1

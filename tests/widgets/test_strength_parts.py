@@ -260,7 +260,7 @@ def test_a_persistence_map_becomes_layers_and_a_table(
     assert image.metadata["cellenhance"]["filter"] == "gaussian"
     assert objects.features["index"].tolist() == list(range(1, objects.data.max() + 1))
     assert {"persistence", "born_at", "lost_at", "area_px"} <= set(objects.features.columns)
-    assert "last all the way" in panel.foot.message.text()
+    assert "lasting all the way" in panel.foot.message.text()
     assert viewer.layers.selection.active == viewer.layers["cells"]
     panel.persistence.write(str(tmp_path / "t.csv"))
     with open(tmp_path / "t.csv", newline="", encoding="utf-8") as stream:

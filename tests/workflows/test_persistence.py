@@ -43,7 +43,9 @@ def test_large_objects_outlast_small_ones() -> None:
     assert (found.n_objects, found.n_lasting, found.n_late) == (2, 1, 0)
     assert np.isnan(found.table["lost_at"][large - 1]) and found.table["lost_at"][small - 1] > 0.5
     np.testing.assert_allclose([found.table["y"][small - 1], found.table["x"][small - 1]], [32, 70], atol=0.5)
-    assert found.sentence() == "2 objects between strength 0.5 and 8: 1 last all the way, 0 appear only later."
+    assert (
+        found.sentence() == "Objects between strength 0.5 and 8: 2; lasting all the way: 1; only at higher strength: 0."
+    )
     assert found.provenance["persistence_of_strengths"] == list(found.strengths)
 
 

@@ -320,6 +320,7 @@ class EnhancePanel(QWidget):
         for data, kwargs, kind in persistence_layers(result, view, choices):
             getattr(self._viewer, f"add_{kind}")(data, **kwargs)
         self.persistence.show_result(result)
+        self.show_device(device_line(result.provenance))
         self._select_source()
         self.foot.show_info(result.sentence())
 

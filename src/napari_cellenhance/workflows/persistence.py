@@ -102,8 +102,8 @@ class PersistenceResult:
     def sentence(self) -> str:
         """What was found, for a person."""
         return (
-            f"{self.n_objects} objects between strength {self.strengths[0]:g} and {self.strengths[-1]:g}: "
-            f"{self.n_lasting} last all the way, {self.n_late} appear only later."
+            f"Objects between strength {self.strengths[0]:g} and {self.strengths[-1]:g}: {self.n_objects}; lasting all "
+            f"the way: {self.n_lasting}; only at higher strength: {self.n_late}."
         )
 
 
