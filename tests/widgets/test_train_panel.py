@@ -205,6 +205,17 @@ def test_several_layers_keep_their_own_settings(panel: Any, viewer: ViewerModel,
     assert [layer.name for layer in panel.request().data] == ["cells"]
 
 
+def test_the_name_follows_the_image_until_it_is_given(panel: Any, viewer: ViewerModel, cells: Any) -> None:
+    viewer.layers["cells"].name = "HeLa"
+    panel.goal.n_steps.setValue(7)
+    assert panel.goal.name.text() == "NU-Net for HeLa"
+    for given in ("", "Mine"):
+        panel.goal.name.setText(given)
+        panel.goal.n_steps.setValue(8 + len(given))
+        assert panel.goal.name.text() == given
+        assert panel.foot.run.isEnabled() == bool(given)
+
+
 def test_renaming_and_removing_layers_is_followed(panel: Any, viewer: ViewerModel) -> None:
     viewer.layers["cells"].name = "renamed"
     assert panel.images.list.item(0).text() == "renamed" and panel.images.forms()

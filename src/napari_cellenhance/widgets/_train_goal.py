@@ -117,7 +117,7 @@ class TrainGoal(QWidget):
     ) -> None:
         super().__init__(parent)
         self._perception = perception
-        self._is_named = False
+        self._suggested = ""
         self._cards: dict[str, ModelCard] = {}
         self.teach = QComboBox()
         for row, (title, data, tip) in enumerate(_TEACH):
@@ -126,7 +126,7 @@ class TrainGoal(QWidget):
         _describe(self.teach, "Learn from", "What the filter learns from.")
         self.masks = LabelsPicker(
             viewer,
-            "Round blobs (as shipped)",
+            "Round blobs",
             "Mask shapes",
             "The morphology that objects are pushed to. Choose a Labels layer with other shapes, painted or opened, "
             "to define another one.",
@@ -167,6 +167,7 @@ class TrainGoal(QWidget):
         _describe(self.learning_rate, "Learning rate", "Size of an update. Lower it if the curves jump or break.")
         self.validate_every = QSpinBox()
         self.validate_every.setRange(1, 100_000)
+        self.validate_every.setSuffix(" updates")
         _describe(
             self.validate_every, "Check every", "Updates between two checks on pixels kept aside; the best is kept."
         )
@@ -237,7 +238,6 @@ class TrainGoal(QWidget):
         self.masks.picked.connect(self._tell)
         self.choose_file.clicked.connect(self._ask_for_file)
         self.use_torchvision.clicked.connect(self._take_torchvision)
-        self.name.textEdited.connect(self._on_named)
         self.name.textChanged.connect(self._tell)
         self.estimate.clicked.connect(self._want_estimate)
         for box in (self.n_steps, self.learning_rate, self.validate_every, self.batch_size, self.crop_px, self.seed):
@@ -286,9 +286,10 @@ class TrainGoal(QWidget):
         return ""
 
     def suggest_name(self, layer_name: str) -> None:
-        """Name the filter after the image, unless the user has named it."""
-        if not self._is_named:
-            self.name.setText(f"NU-Net for {layer_name}" if layer_name else "")
+        """Name the filter after the image, unless it was given another name."""
+        if self.name.text() == self._suggested:
+            self._suggested = f"NU-Net for {layer_name}" if layer_name else ""
+            self.name.setText(self._suggested)
 
     def set_models(self, models: Sequence[ModelCard]) -> None:
         """List the models to start from; the chosen one stays."""
@@ -326,9 +327,6 @@ class TrainGoal(QWidget):
     def _want_estimate(self) -> None:
         self.estimate_wanted.emit()
 
-    def _on_named(self) -> None:
-        self._is_named = True
-
     @guarded
     def _on_teach(self) -> None:
         self._show_needs()
@@ -349,7 +347,7 @@ class TrainGoal(QWidget):
         self._form.setRowVisible(self._network, needs_network)
         self._form.setRowVisible(self.why, needs_network and not self._perception)
         self._form.setRowVisible(self.masks, needs_network)
-        self.masks.set_none_text("Those of my painted objects" if teach == "both" else "Round blobs (as shipped)")
+        self.masks.set_none_text("My painted objects" if teach == "both" else "Round blobs")
         self.perception.setText(perception_text(self._perception))
 
     @guarded

@@ -140,7 +140,7 @@ class TrainView(QWidget):
 
     def add_picture(self, before: NDArray[np.float32], after: NDArray[np.float32], step: int) -> None:
         """Show the latest picture, made after update ``step``."""
-        self.pair.show_pair(before, after, f"After update {step}" if step else "Before training")
+        self.pair.show_pair(before, after, f"After update {step}" if step else "Filter at the start")
 
     def judge(self, *, is_diverged: bool = False) -> None:
         """Say what is wrong with the curves, if anything."""
