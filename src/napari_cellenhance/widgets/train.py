@@ -55,7 +55,7 @@ class TrainPanel(QWidget):
         self.goal = TrainGoal(viewer, tunable(list_models()), read_settings().perception)
         self.view = TrainView()
         self.foot = StatusFoot()
-        self.stop = QPushButton("Stop, keep the best")
+        self.stop = QPushButton("Stop, keep best")
         self.resume = QPushButton("Resume")
         self.try_now = QPushButton("Try it now")
         self.setObjectName("cellenhance-train")
