@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,9 @@ def _speed(options: argparse.Namespace) -> list[dict[str, Any]]:
         start, n_rounds = time.perf_counter(), -1
         while n_rounds < _MIN_ROUNDS or time.perf_counter() - start < options.seconds:
             raw = volume[(n_rounds + 1) % _N_PLANES]
-            expected = _timed(seconds[PUBLISHED], lambda raw=raw: _published(network, raw))
+            expected = _timed(seconds[PUBLISHED], partial(_published, network, raw))
             for name, enhancer in ours.items():
-                found = _timed(seconds[name], lambda raw=raw, enhancer=enhancer: _ours(enhancer, raw))
+                found = _timed(seconds[name], partial(_ours, enhancer, raw))
                 largest[name].append(float(np.abs(found - expected).max() * 255))
             n_rounds += 1
         # The first round warms up: it is left out.
@@ -170,7 +171,7 @@ def _timed(seconds: list[float], work: Callable[[], NDArray[np.float32]]) -> NDA
 def _published(network: NUNet, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     with torch.no_grad():
         tensor = torch.from_numpy(raw.astype(np.float32))[None, None]
-        image: NDArray[np.float32] = torch.clip(network(tensor), 0, 255)[0, 0].numpy() / 255.0
+        image: NDArray[np.float32] = torch.clip(network(tensor), 0, 255)[0, 0].numpy() / np.float32(255.0)
     return image
 
 
