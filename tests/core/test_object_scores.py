@@ -13,7 +13,6 @@ from napari_cellenhance.core.object_scores import (
     best_setting,
     f1_at_one_scale,
     f1_over_scales,
-    leave_one_out,
     segmentation_scores,
 )
 from napari_cellenhance.core.postprocess import centroids
@@ -67,14 +66,3 @@ def test_the_best_setting_is_the_middle_of_the_best_ones() -> None:
     assert best_setting(np.array([[0.3, 0.3]])) == 0
     with pytest.raises(ImageError, match="no image"):
         best_setting(np.zeros((0, 3)))
-
-
-def test_leaving_one_out_never_looks_at_the_image_itself() -> None:
-    scores = np.array([[1.0, 0.0], [0.0, 0.6], [0.0, 0.6]])
-    chosen = leave_one_out(scores)
-    assert chosen == [1, 0, 0]
-    for i in range(3):
-        changed = scores.copy()
-        changed[i] = changed[i][::-1] * 5
-        assert leave_one_out(changed)[i] == chosen[i]
-    assert leave_one_out(scores[:1]) == [0]

@@ -26,7 +26,6 @@ __all__ = [
     "best_setting",
     "f1_at_one_scale",
     "f1_over_scales",
-    "leave_one_out",
     "segmentation_scores",
 ]
 
@@ -141,15 +140,3 @@ def best_setting(scores: NDArray[np.float64]) -> int:
     first = int(is_best.argmax())
     length = int((~is_best[first:]).argmax()) or len(is_best) - first
     return first + (length - 1) // 2
-
-
-def leave_one_out(scores: NDArray[np.float64]) -> list[int]:
-    """For each image the setting that is best on all others; a single image has only itself to go by.
-
-    >>> leave_one_out(np.array([[1.0, 0.0], [0.0, 0.6], [0.0, 0.6]]))
-    [1, 0, 0]
-    """
-    n_images = len(scores)
-    if n_images == 1:
-        return [best_setting(scores)]
-    return [best_setting(np.delete(scores, i, axis=0)) for i in range(n_images)]
