@@ -125,6 +125,16 @@ def test_dark_objects_are_found_where_it_is_said(cells: Any) -> None:
         assert detect(find_candidates(request), 0.3).detections[0].counts[0] == n
 
 
+def test_a_match_lies_within_half_the_diameter_unless_said_otherwise(cells: Any) -> None:
+    away = TruePoints(name="t", points=cells.centres + np.array([0.0, 10.0]))
+    for reach, n in ((None, 0), (12.0, len(cells.centres))):
+        request = DetectRequest(
+            images=(image("c", cells.image),), diameter_px=15.0, truth=away, match_radius_px=reach,
+        )  # fmt: skip
+        (found,) = detect(find_candidates(request), 0.3).detections
+        assert found.counts[0] == n
+
+
 def test_the_scale_of_grey_values_does_not_matter(cells: Any) -> None:
     """A raw camera image and the same in 0…1 answer alike."""
     as_float = ((cells.image - 300.0) * 17.0).astype(np.float64)
