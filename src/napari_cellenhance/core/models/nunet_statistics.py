@@ -27,7 +27,7 @@ __all__ = ["NormStatistics", "Pooled", "measure_in_bands", "trunk_bytes"]
 _CHUNK_PX = 1 << 14
 """Pixels summed in float32 before they are pooled in float64: longer float32 sums drift."""
 
-_BAND_PX = 1 << 20
+_BAND_PX = 1 << 19
 """Pixels of the plane per band."""
 
 _TRUNK_CHANNELS = 128

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.memory import give_back_memory
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_fast import HALO_PX, LAST, FastNUNet, Plan
 from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pooled, Source, measure_in_bands
@@ -143,6 +144,7 @@ class NUNetEnhancer:
             checkpoint,
             memory_limit=self.memory_limit,
         )
+        give_back_memory()  # the stored trunk: the tiles that follow would come on top of it
         return NUNetCalibration(statistics, len(planes))
 
     def calibrate_and_encode(
