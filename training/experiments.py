@@ -126,6 +126,11 @@ class SevenBlocks(NUNet):
     n_blocks = 7
 
 
+def fixed() -> NUNet:
+    """The published network: one strength."""
+    return NUNet(output="sigmoid")
+
+
 def late(kind: type[NUNet] = NUNet) -> NUNet:
     return kind(conditioning="head", knots=KNOTS, output="sigmoid")
 
@@ -196,6 +201,8 @@ VARIANTS = {
     "no-empty": Variant("no crops of bare noise", settings={"empty_fraction": 0.0}),
     "no-anchor": Variant("no pixel anchor after the start", settings={"anchor_floor": 0.0, "anchor": 0.5}),
     "absolute": Variant("absolute per-tap losses, as published", settings={"is_relative": False}),
+    "fixed-5": Variant("one network for w = 5 alone", fixed, settings={"strengths": (5.0, 5.0)}),
+    "fixed-10": Variant("one network for w = 10 alone", fixed, settings={"strengths": (10.0, 10.0)}),
     "paired": Variant("paired term where masks exist (nunet-guided)", settings={"paired": 1.0, "paired_keeps": 0.1}),
 }
 

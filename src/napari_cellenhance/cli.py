@@ -564,6 +564,10 @@ def train_nunet(
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
         _TRAIN.patience
     ),
+    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
+        _TRAIN.average
+    ),
+    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
     precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic.")] = "auto",
     stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
@@ -583,7 +587,8 @@ def train_nunet(
         object_diameter_px=object_diameter, objects_are_dark=dark, model_id=model_id, title=title,
         init_from=init_from, strength=strength, style_groups=style_groups, n_masks=n_masks,
         validation_fraction=validation_fraction, n_steps=steps, batch_size=batch_size, crop_px=crop,
-        learning_rate=learning_rate, validate_every=validate_every, patience=patience, stop_after=stop_after,
+        learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
+        stop_after=stop_after,
         seed=seed, precision=precision, resume=resume, install=install, recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:

@@ -98,6 +98,45 @@ def test_an_update_with_an_infinite_gradient_is_left_out() -> None:
     assert result.state.best_total < 0.05
 
 
+def test_the_running_average_evens_out_the_noise() -> None:
+    def end(average: float) -> float:
+        recipe = _Line()
+        usual = recipe.loss
+
+        def loss(rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+            wrong = float(rng.normal(0, 2))  # noisy targets
+            return {
+                "total": usual(rng, step)["total"] + wrong * (recipe.module.weight.sum() + recipe.module.bias.sum())
+            }
+
+        recipe.loss = loss  # type: ignore[method-assign]
+        settings = FitSettings(
+            n_steps=400, learning_rate=0.1, validate_every=400, n_warmup=1, schedule="constant", average=average
+        )
+        fit(recipe, settings)
+        return recipe.validate()["total"]
+
+    assert end(0.98) < 0.6 * end(0.0)
+
+
+def test_an_averaged_run_resumes_as_it_would_have_gone_on() -> None:
+    settings = FitSettings(n_steps=60, learning_rate=0.1, validate_every=10, n_warmup=1, average=0.9)
+    whole, first, second = _Line(), _Line(), _Line()
+    fit(whole, settings)
+    saved: list[FitState] = []
+    fit(first, settings, on_checkpoint=lambda s: saved.append(copy.deepcopy(s)), is_cancelled=lambda: bool(saved))
+    fit(second, settings, state=saved[0])
+    assert torch.equal(second.module.weight, whole.module.weight)
+
+
+def test_the_last_weights_can_be_kept() -> None:
+    recipe = _Line()
+    totals = iter([1.0, 0.1, 0.5])
+    recipe.validate = lambda: {"total": next(totals)}  # type: ignore[method-assign]
+    result = fit(recipe, FitSettings(n_steps=30, validate_every=10, learning_rate=0.1, keep="last"))
+    assert result.state.best_step == 30 and result.state.best_total == 0.5
+
+
 def test_a_first_loss_that_is_not_a_number_is_an_error() -> None:
     recipe = _Line()
     recipe.break_at = 0

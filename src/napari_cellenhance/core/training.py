@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -46,6 +46,11 @@ class FitSettings:
         Peak of AdamW; linear warm-up, then a half cosine down to 2 % of the peak ("cosine"), or constant.
     validate_every, patience : int
         Steps between validations; validations without a better total until the loop stops early (0: never).
+    average : float
+        Decay of a running average of the weights, such as 0.998: the averaged weights are validated and kept, which
+        evens out the noise of small batches. 0 keeps the weights themselves.
+    keep : "best" or "last"
+        Weights that the module ends with: those of the smallest validation total, or those of the last validation.
     seed : int
         Batch ``i`` is drawn from ``default_rng([seed, i])``, so a resumed run sees the same batches.
     """
@@ -58,6 +63,8 @@ class FitSettings:
     max_grad_norm: float = 5.0
     validate_every: int = 250
     patience: int = 0
+    average: float = 0.0
+    keep: Literal["best", "last"] = "best"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,6 +72,10 @@ class FitSettings:
             raise ParameterError(f"{self.n_steps} steps validated every {self.validate_every}; expected 1 or more each")
         if not 0 < self.learning_rate < 1:
             raise ParameterError(f"learning rate is {self.learning_rate}; expected between 0 and 1, usually 1e-3")
+        if not 0 <= self.average < 1:
+            raise ParameterError(f"average is {self.average}; expected 0 (off) or a decay below 1, such as 0.998")
+        if self.keep not in ("best", "last"):
+            raise ParameterError(f"keep is {self.keep!r}; expected 'best' or 'last'")
         if self.schedule not in ("cosine", "constant"):
             raise ParameterError(f"schedule is {self.schedule!r}; expected 'cosine' or 'constant'")
 
@@ -89,13 +100,14 @@ class FitState:
     history: list[dict[str, float]] = field(default_factory=list)
     module: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     first_moment: dict[str, Tensor] = field(default_factory=dict)
     second_moment: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """Outcome of :func:`fit`; the module holds the best weights."""
+    """Outcome of :func:`fit`; the module holds the weights kept."""
 
     state: FitState
     stopped: str
@@ -104,6 +116,18 @@ class FitResult:
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().clone().contiguous() for k, v in module.state_dict().items()}
+
+
+def _follow(average: dict[str, Tensor], module: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the weights; faster at first, so that it forgets the start."""
+    rate = 1.0 - min(decay, (1.0 + step) / (10.0 + step))
+    for name, tensor in module.state_dict().items():
+        if name not in average:
+            average[name] = tensor.detach().clone()
+        elif tensor.is_floating_point():
+            average[name].lerp_(tensor.detach(), rate)
+        else:
+            average[name].copy_(tensor)
 
 
 def _store(state: FitState, module: nn.Module, optimizer: torch.optim.AdamW) -> None:
@@ -151,7 +175,8 @@ def fit(
     Returns
     -------
     FitResult
-        Whatever ended the loop, the module holds the weights with the lowest validation total.
+        Whatever ended the loop, the module holds the weights with the lowest validation total (or the last
+        validated ones, if the settings say so).
 
     Raises
     ------
@@ -180,19 +205,13 @@ def fit(
             log.warning("loss became %s at step %d; the best weights so far are kept", row["total"], state.step)
             stopped = "diverged"
             break
-        optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
-        if bool(torch.isfinite(norm)):
-            optimizer.step()
-        else:
-            log.warning("the gradient of update %d is not finite; the update is left out", state.step + 1)
+        _update(module, losses["total"], optimizer, settings, state)
         state.step += 1
         state.elapsed_s = before + time.monotonic() - started
         row = {"step": float(state.step), "learning_rate": settings.learning_rate_at(state.step - 1), **row}
         state.history.append(row)
         if state.step % settings.validate_every == 0 or state.step == settings.n_steps:
-            _validate(recipe, state, row)
+            _validate(recipe, state, row, settings)
             _store(state, module, optimizer)
             on_step(state, row)
             on_checkpoint(state)
@@ -203,7 +222,7 @@ def fit(
             on_step(state, row)
     if stopped == "cancelled":
         if not state.best:
-            _validate(recipe, state, {})
+            _validate(recipe, state, {}, settings)
         _store(state, module, optimizer)
         on_checkpoint(state)
     if state.best:
@@ -212,13 +231,33 @@ def fit(
     return FitResult(state, stopped)
 
 
-def _validate(recipe: TrainableRecipe, state: FitState, row: dict[str, float]) -> None:
-    recipe.module.eval()
+def _update(
+    module: nn.Module, total: Tensor, optimizer: torch.optim.AdamW, settings: FitSettings, state: FitState
+) -> None:
+    """One step down the gradient, left out where that is not finite; then the running average follows."""
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
+    if bool(torch.isfinite(norm)):
+        optimizer.step()
+    else:
+        log.warning("the gradient of update %d is not finite; the update is left out", state.step + 1)
+    if settings.average:
+        _follow(state.average, module, settings.average, state.step)
+
+
+def _validate(recipe: TrainableRecipe, state: FitState, row: dict[str, float], settings: FitSettings) -> None:
+    module = recipe.module.eval()
+    own = _snapshot(module) if state.average else {}
+    if state.average:
+        module.load_state_dict(state.average)
     with torch.no_grad():
         scores = recipe.validate()
     row.update({f"val_{k}": v for k, v in scores.items()})
-    if scores["total"] < state.best_total:
-        state.best_total, state.best_step, state.n_worse = scores["total"], state.step, 0
-        state.best = _snapshot(recipe.module)
-    else:
-        state.n_worse += 1
+    is_better = scores["total"] < state.best_total
+    state.n_worse = 0 if is_better else state.n_worse + 1
+    if is_better or settings.keep == "last" or not state.best:
+        state.best_total, state.best_step = scores["total"], state.step
+        state.best = _snapshot(module)
+    if own:
+        module.load_state_dict(own)

@@ -34,6 +34,7 @@ def write_checkpoint(path: Path, state: FitState, identity: str, factor: float) 
 
     groups = {
         "module": state.module, "best": state.best, "first": state.first_moment, "second": state.second_moment,
+        "average": state.average,
     }  # fmt: skip
     tensors = {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
     scalars = {
@@ -63,7 +64,7 @@ def read_checkpoint(path: Path, identity: str) -> tuple[FitState, float | None]:
         )
     scalars = dict(metadata["state"])
     factor = float(scalars.pop("balance_factor"))
-    parts: dict[str, dict[str, Any]] = {"module": {}, "best": {}, "first": {}, "second": {}}
+    parts: dict[str, dict[str, Any]] = {"module": {}, "best": {}, "first": {}, "second": {}, "average": {}}
     for key, tensor in load_state(path).items():
         group, name = key.split("/", 1)
         parts[group][name] = tensor
@@ -73,6 +74,7 @@ def read_checkpoint(path: Path, identity: str) -> tuple[FitState, float | None]:
         best=parts["best"],
         first_moment=parts["first"],
         second_moment=parts["second"],
+        average=parts["average"],
     )
     return state, factor
 

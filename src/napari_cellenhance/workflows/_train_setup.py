@@ -81,7 +81,7 @@ def prepare(request: TrainRequest) -> Setup:
     )
     fit_settings = FitSettings(
         n_steps=request.n_steps, learning_rate=request.learning_rate, validate_every=request.validate_every,
-        patience=request.patience, seed=request.seed,
+        patience=request.patience, average=request.average, keep=request.keep, seed=request.seed,
     )  # fmt: skip
     identity = json.dumps(_identity(request, sources, settings, fit_settings), sort_keys=True)
     return Setup(

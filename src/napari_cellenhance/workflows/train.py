@@ -37,7 +37,8 @@ CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.json"
 _REMEMBERED = (
     "perception", "teach", "init_from", "strength", "style_groups", "n_masks", "validation_fraction", "n_steps",
-    "batch_size", "crop_px", "learning_rate", "validate_every", "patience", "seed", "precision", "recipe_options",
+    "batch_size", "crop_px", "learning_rate", "validate_every", "patience", "average", "keep", "seed",
+    "precision", "recipe_options",
 )  # fmt: skip
 """Fields that a folder keeps beside its checkpoint: all that matter but the images."""
 PICTURE_PX = 192
@@ -77,6 +78,8 @@ class TrainRequest:
         all. Without either the shipped bank is used.
     stop_after : int
         End at this update of the ``n_steps`` that the learning rate is scheduled for; 0 runs them all.
+    average, keep
+        See ``core.training.FitSettings``.
     resume : bool
         Continue from ``out/checkpoint.safetensors`` if it is there.
     """
@@ -102,6 +105,8 @@ class TrainRequest:
     learning_rate: float = 1e-3
     validate_every: int = 250
     patience: int = 0
+    average: float = 0.998
+    keep: Literal["best", "last"] = "best"
     stop_after: int = 0
     seed: int = 0
     precision: str = "auto"
