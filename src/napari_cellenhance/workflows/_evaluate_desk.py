@@ -31,8 +31,7 @@ __all__ = ["Count", "Desk", "Scored"]
 
 T = TypeVar("T")
 
-_LEFT_OUT, _SAME = "the other images of the set", "the same image"
-_EDGES = bin_edges(0.0, 1.0, is_integer=False, n_bins=128)
+_EDGES = bin_edges(0.0, 1.0, is_integer=False, n_bins=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Desk:
         self, jobs: Sequence[FilterJob], quality: str, test: Sequence[LabelledImage], tune: Sequence[LabelledImage]
     ) -> list[Scored]:
         """Score all filters; settings come from ``tune`` or, where it is empty, from the other images of ``test``."""
-        tuned_on = f"{len(tune)} other images" if tune else _LEFT_OUT if len(test) > 1 else _SAME
+        tuned_on = _where(test, tune)
         results = []
         for _, group in groupby(jobs, key=lambda job: job.filter_id):
             same = list(group)
@@ -152,3 +151,12 @@ class Desk:
             for futures in waiting:
                 for future in futures:
                     future.cancel()
+
+
+def _where(test: Sequence[LabelledImage], tune: Sequence[LabelledImage]) -> str:
+    """On what settings are chosen, in words."""
+    if all(image.points is None for image in test):
+        return "nothing to choose"
+    if tune:
+        return f"{len(tune)} other image{'' if len(tune) == 1 else 's'}"
+    return "the other images of the set" if len(test) > 1 else "the same image"
