@@ -31,12 +31,12 @@ def folder_of(model_id: str) -> Path:
 
 
 def threads_beside_window(n_cores: int) -> int:
-    """Threads for a training beside a window that is in use: all cores but one; on one or two, all.
+    """Threads for a training beside a window that is in use: all cores but one.
 
     >>> [threads_beside_window(n) for n in (1, 2, 4, 16)]
-    [1, 2, 3, 15]
+    [1, 1, 3, 15]
     """
-    return n_cores if n_cores <= 2 else n_cores - 1
+    return max(1, n_cores - 1)
 
 
 def build_train_request(layers: tuple[TrainLayer, ...], goal: Goal, own_ids: set[str]) -> TrainRequest:
