@@ -129,7 +129,7 @@ def show_measure(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.layers.clear()
     (source,) = viewer.open_sample(PLUGIN, "nuclei")
     place = {"scale": source.scale, "units": source.units}
-    for name, chosen, strength in (("nuclei, NU-Net", filter_id or "nunet", 5.0), ("nuclei, DoG", "dog", None)):
+    for name, chosen, strength in (("nuclei, NU-Net", filter_id or "nunet-guided", 5.0), ("nuclei, DoG", "dog", None)):
         result = run(EnhanceRequest(image=source.data, axes="YX", filter_id=chosen, strength=strength))
         metadata = {"cellenhance": result.provenance}
         viewer.add_image(result.image, name=name, metadata=metadata, colormap=source.colormap, **place)

@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOTS = (2.5, 4.375, 6.25, 8.125, 10.0)
 STRENGTHS = (2.5, 5.0, 10.0)
 DETECTOR = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
-N_SCORED = 36
+N_SCORED = 24
 SCORED_PX = 192
 FIXED_DIAMETER = (20.0, 20.0)
 

@@ -33,6 +33,7 @@ def main() -> None:
     options = parser.parse_args()
 
     rows = json.loads(options.scores.read_text(encoding="utf-8"))["rows"]
+    rows = [row for row in rows if row["filter_id"] in ("raw", options.id)]
     card = read_user_card(options.run / f"{options.trained_id}.json")
     bundled = bundled_dir()
     bundled.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,9 @@ def main() -> None:
         return
     bank = bundled / f"nunet-style-bank-{options.version}.safetensors"
     shutil.copyfile(options.run / "nunet-style-bank.safetensors", bank)
+    for old in bundled.glob("nunet-style-bank-*.safetensors"):
+        if old != bank:
+            old.unlink()
     write_asset(
         ROOT / "weights_manifest.json",
         AssetCard(

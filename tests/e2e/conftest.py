@@ -20,11 +20,12 @@ AWKWARD_FOLDER = "Zellen, naïve 細胞"
 @pytest.fixture
 def nunet_id(_own_folders: None) -> str:
     """Id of a NU-Net that can run: the project's, else one with random weights."""
+    from napari_cellenhance.workflows.requests import DEFAULT_FILTER
     from napari_cellenhance.zoo.cache import find_local
     from napari_cellenhance.zoo.manifest import list_models
 
-    if any(card.id == "nunet" and find_local(card.file) is not None for card in list_models()):
-        return "nunet"
+    if any(card.id == DEFAULT_FILTER and find_local(card.file) is not None for card in list_models()):
+        return DEFAULT_FILTER
     import torch
 
     from napari_cellenhance.core.models.nunet import NUNet

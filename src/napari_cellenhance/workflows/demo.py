@@ -10,7 +10,7 @@ from typing import Literal
 
 from napari_cellenhance.core.errors import WriteError
 from napari_cellenhance.workflows.progress import OnProgress, no_progress
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import DEFAULT_FILTER, EnhanceRequest
 
 __all__ = ["SAMPLE", "DemoResult", "run"]
 
@@ -35,7 +35,7 @@ class DemoResult:
 def run(
     folder: str | os.PathLike[str],
     *,
-    filter_id: str = "nunet",
+    filter_id: str = DEFAULT_FILTER,
     strength: float | None = None,
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",

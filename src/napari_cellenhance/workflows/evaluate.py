@@ -68,7 +68,10 @@ DEFAULT_FILTERS: tuple[tuple[str, float | None], ...] = (
     ("dog", None),
     ("nunet", 2.5),
     ("nunet", 5.0),
-    ("nunet", 7.5),
+    ("nunet-guided", 2.5),
+    ("nunet-guided", 5.0),
+    ("nunet-guided", 7.5),
+    ("nunet-guided", 10.0),
     ("nunet", 10.0),
 )
 """The classical filters of the paper's Table 2, and NU-Net at several strengths; None: σ follows the object size."""

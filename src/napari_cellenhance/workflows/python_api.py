@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import SAMPLES, guess_axes
 from napari_cellenhance.core.errors import AxesError, ParameterError
-from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
+from napari_cellenhance.workflows.requests import DEFAULT_FILTER, EnhanceRequest, StrengthMap
 
 __all__ = ["enhance", "train_nunet"]
 
@@ -20,7 +20,7 @@ __all__ = ["enhance", "train_nunet"]
 def enhance(
     image: Any,
     *,
-    model: str = "nunet",
+    model: str = DEFAULT_FILTER,
     strength: float | Literal["auto"] | None = None,
     strength_map: Any = None,
     label_strengths: Mapping[int, float] | None = None,
@@ -41,7 +41,7 @@ def enhance(
     image : array-like of shape (…, Y, X)
         numpy, dask or zarr, any integer or real dtype; never written to.
     model : str
-        Id of a model or of a classical filter, such as ``"nunet"`` or ``"dog"``.
+        Id of a model or of a classical filter, such as ``"nunet-guided"``, ``"nunet"`` or ``"dog"``.
     strength : float or "auto", optional
         Position of the slider; default: the filter's own. 0 returns the input unchanged. "auto" takes what the
         image itself suggests (networks only).

@@ -13,6 +13,7 @@ from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.recipes.protocol import Region
 
 __all__ = [
+    "DEFAULT_FILTER",
     "BlobOptions",
     "EnhanceRequest",
     "EnhanceResult",
@@ -20,6 +21,9 @@ __all__ = [
     "StrengthMap",
     "StrengthSuggestion",
 ]
+
+DEFAULT_FILTER = "nunet-guided"
+"""Filter of a request that names none; the first one of the manifest, so the dock begins with it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +148,7 @@ class EnhanceRequest:
 
     image: Any
     axes: str
-    filter_id: str = "nunet"
+    filter_id: str = DEFAULT_FILTER
     strength: float | Literal["auto"] | None = None
     strength_map: StrengthMap | None = None
     suggestion: StrengthSuggestion | None = None
