@@ -56,8 +56,9 @@ def main() -> None:
     parser.add_argument("--data", default=str(ROOT / "training" / "nunet-test.json"))
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "nunet-contact-sheet.png")
+    parser.add_argument("--model", default="nunet-guided")
     parser.add_argument("--n-images", type=int, default=24)
-    parser.add_argument("--strengths", type=float, nargs=3, default=(2.0, 5.0, 10.0))
+    parser.add_argument("--strengths", type=float, nargs=3, default=(2.5, 5.0, 10.0))
     options = parser.parse_args()
 
     from PIL import Image, ImageDraw
@@ -65,7 +66,7 @@ def main() -> None:
     images, _ = read_images(
         EvaluateRequest(data=(options.data,), data_root=options.data_root, max_images=options.n_images)
     )
-    filters = [("dog", 4.0), *(("nunet", w) for w in options.strengths)]
+    filters = [("dog", 4.0), *((options.model, w) for w in options.strengths)]
     opened = {name: open_enhancer(name) for name, _ in filters}
     rows = []
     for test in _chosen(images, options.n_images):
@@ -83,7 +84,7 @@ def main() -> None:
     sheet = np.pad(np.hstack(columns), ((HEADER, 0), (0, 0)))
     picture = Image.fromarray((sheet * 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
-    titles = ["input", "DoG", *(f"NU-Net w={w:g}" for w in options.strengths)]
+    titles = ["input", "DoG", *(f"{options.model} w={w:g}" for w in options.strengths)]
     for column in range(N_COLUMNS):
         for i, title in enumerate(titles):
             draw.text(((column * len(titles) + i) * SIDE + 4, 3), title, fill=255)

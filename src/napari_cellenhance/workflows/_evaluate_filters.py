@@ -147,7 +147,7 @@ def for_contrast(image: Plane, output: Plane, filter_id: str) -> Plane:
     if filter_id == RAW:
         return image
     if filter_id == "log-lut":
-        curve: Plane = (np.log1p(_LOG_GAIN * image) / np.log1p(_LOG_GAIN)).astype(np.float32)
+        curve: Plane = (np.log1p(_LOG_GAIN * np.clip(image, 0.0, None)) / np.log1p(_LOG_GAIN)).astype(np.float32)
         return curve
     return output
 
