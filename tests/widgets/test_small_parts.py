@@ -64,6 +64,7 @@ def test_badge() -> None:
     assert badge_text(PreviewStatus(state="paused", latency_ms=3)) == "PAUSED"
     assert badge_text(PreviewStatus(state="working")) == "LIVE …"
     assert badge_text(PreviewStatus(state="live", latency_ms=17.6)) == "LIVE 18 ms"
+    assert badge_text(PreviewStatus(state="live", latency_ms=27460.0)) == "LIVE 27 s"
     assert "approximate" in badge_text(PreviewStatus(state="live", latency_ms=18, is_approximate=True))
 
 

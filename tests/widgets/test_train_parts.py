@@ -11,11 +11,12 @@ import pytest
 from napari_cellenhance.core.recipes.classical import CLASSICAL
 from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
 from napari_cellenhance.widgets._train_curves import curves_of, losses_in, marks_of
-from napari_cellenhance.widgets._train_goal import model_id_of
-from napari_cellenhance.widgets._train_run import News, ended_sentence, threads_beside_window
+from napari_cellenhance.widgets._train_goal import TrainGoal, model_id_of
+from napari_cellenhance.widgets._train_run import News, ended_sentence, threads_beside_window, tunable
 from napari_cellenhance.widgets._train_view import BeforeAfter
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.train import TrainProgress, TrainResult
+from napari_cellenhance.zoo.manifest import list_models
 
 ROWS = [{"step": i + 1.0, "total": 4.0 - 0.02 * i, "style": 2.0} for i in range(100)]
 
@@ -106,3 +107,15 @@ def test_every_open_list_of_filters_is_filled_again(qtbot: Any) -> None:
     assert picker.info() == CLASSICAL[2] and told == [CLASSICAL[2]], "the chosen one is gone, and that is told"
     picker.refill(())
     assert picker.info() is None
+
+
+def test_random_weights_stay_chosen_when_a_new_filter_is_listed(qtbot: Any) -> None:
+    from napari.components import ViewerModel
+
+    goal = TrainGoal(ViewerModel(), tunable(list_models()))
+    qtbot.addWidget(goal)
+    assert goal.goal().init_from is not None
+    goal.start.setCurrentIndex(goal.start.count() - 1)
+    goal.set_models(tunable(list_models()))
+    assert goal.goal().init_from is None
+    goal.release()

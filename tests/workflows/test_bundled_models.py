@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 import napari_cellenhance
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.io import images
-from napari_cellenhance.workflows import catalog, enhance
+from napari_cellenhance.workflows import catalog, enhance, requests
 from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.zoo.manifest import load_manifest
@@ -39,8 +40,23 @@ def request(model: str, image: NDArray[np.float32], precision: str, **changes: o
     return dataclasses.replace(base, precision=precision, **changes)  # type: ignore[arg-type]
 
 
-def test_a_model_is_bundled() -> None:
-    assert "nunet" in BUNDLED
+def test_the_better_model_is_offered_first_and_says_what_it_is() -> None:
+    assert BUNDLED == ["nunet-guided", "nunet"]
+    assert BUNDLED[0] == requests.DEFAULT_FILTER == catalog.list_filters()[0].id
+    assert "taught by outlined objects" in catalog.describe("nunet-guided").info.summary
+    assert "Self-supervised" in catalog.describe("nunet").info.summary
+
+
+@pytest.mark.parametrize("model", BUNDLED)
+def test_the_scores_on_the_card_are_above_the_raw_image_under_noise(model: str) -> None:
+    card = next(card for card in load_manifest().models if card.id == model)
+    rows: list[dict[str, Any]] = [row for row in card.scores["rows"] if row["quality"] == "medium noise"]
+    assert {row["filter_id"] for row in rows} == {"raw", model}
+    for source in {row["source"] for row in rows}:
+        here = [row for row in rows if row["source"] == source]
+        raw = next(row for row in here if row["filter_id"] == "raw")
+        for row in here:
+            assert row["otsu_iou"] >= raw["otsu_iou"] and row["auroc"] >= raw["auroc"], (source, row["strength"])
 
 
 @pytest.mark.parametrize("model", BUNDLED)
