@@ -293,6 +293,7 @@ class TrainGoal(QWidget):
 
     def set_models(self, models: Sequence[ModelCard]) -> None:
         """List the models to start from; the chosen one stays."""
+        is_scratch = self.start.count() > 0 and self.start.currentData() is None
         chosen = self.start.currentData()
         self._cards = {card.id: card for card in models}
         was_blocked = self.start.blockSignals(True)
@@ -300,7 +301,7 @@ class TrainGoal(QWidget):
         for card in models:
             self.start.addItem(card.title, card.id)
         self.start.addItem("Random weights (from scratch)", None)
-        index = self.start.findData(chosen) if chosen else 0
+        index = self.start.count() - 1 if is_scratch else self.start.findData(chosen) if chosen else 0
         self.start.setCurrentIndex(max(0, index))
         self.start.blockSignals(was_blocked)
 
