@@ -37,7 +37,7 @@ def persistence_layers(result: PersistenceResult, view: LayerView, choices: Choi
             dims(result.image),
             {
                 "name": f"{view.name} persistence{partial}", "metadata": metadata, "colormap": "inferno",
-                "contrast_limits": (0.0, 1.0), "blending": "additive", **place,
+                "contrast_limits": (0.0, 1.0), "blending": "translucent_no_depth", **place,
             },
             "image",
         ),

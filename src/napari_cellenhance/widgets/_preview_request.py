@@ -129,6 +129,7 @@ def badge_text(status: PreviewStatus) -> str:
         return ""
     if status.state == "paused":
         return "PAUSED"
-    latency = "" if status.latency_ms is None else f" {status.latency_ms:.0f} ms"
+    ms = status.latency_ms
+    latency = "" if ms is None else f" {ms:.0f} ms" if ms < 9999.5 else f" {ms / 1000:.0f} s"
     about = " ≈ approximate" if status.is_approximate else ""
     return ("LIVE …" if status.state == "working" and not latency else f"LIVE{latency}") + about

@@ -29,7 +29,7 @@ __all__ = ["MAX_ROWS", "StrengthRegions", "frozen_values", "label_ids", "map_lay
 MAX_ROWS = 30
 """More labels than this are not listed; they follow the slider."""
 _DELAY_MS = 150
-_NONE = "None: one strength everywhere"
+_NONE = "None (as the slider)"
 
 
 def map_layers(viewer: Any) -> list[Any]:

@@ -74,7 +74,7 @@ class TrainLayerForm(QWidget):
         self.diameter.setRange(0.0, 10 * MAX_DIAMETER_PX)
         self.diameter.setDecimals(1)
         self.diameter.setSuffix(" px")
-        self.diameter.setSpecialValueText("not known yet")
+        self.diameter.setSpecialValueText("unknown")
         self.diameter.setAccessibleName("Object diameter")
         self.diameter.setToolTip("Typical diameter of an object, in pixels. Training brings all objects to one size.")
         self.again = QPushButton("Guess")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainPanel"]
 
-_MIN_WIDTH_PX = 330
+_MIN_WIDTH_PX = 365  # the title of the dock fits
 
 
 class TrainPanel(QWidget):
