@@ -33,8 +33,8 @@ def loss_curves_png(path: str | os.PathLike[str], history: Sequence[Mapping[str,
         axis.set_xlabel("update")
         if name == "scores":
             for score in scores:
-                rows = [(r["step"], r[score]) for r in history if score in r]
-                axis.plot(*zip(*rows, strict=True), "o-", ms=3, label=score.removeprefix("val_"))
+                points = [(r["step"], r[score]) for r in history if score in r]
+                axis.plot(*zip(*points, strict=True), "o-", ms=3, label=score.removeprefix("val_"))
             axis.legend(fontsize=7)
             continue
         rows = [r for r in history if name in r]  # a loss is missing where no crop of an update called for it
