@@ -254,6 +254,7 @@ def test_a_persistence_map_becomes_layers_and_a_table(
     assert not panel.persistence.make.isEnabled()
     qtbot.waitUntil(lambda: panel._job is None, timeout=120000)
     image = viewer.layers["cells persistence"]
+    assert image.blending == "translucent_no_depth"  # added to a bright layer, all colours would be white
     objects = viewer.layers["cells objects by persistence"]
     assert image.scale.tolist() == objects.scale.tolist() == [0.5, 0.5]
     assert image.contrast_limits == [0.0, 1.0] and 0 < image.data.max() <= 1.0

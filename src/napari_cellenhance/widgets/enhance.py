@@ -7,13 +7,13 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
-from napari_cellenhance.widgets._docking import share_place
+from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._enhance_parts import (
     SCOPES,
     STATISTICS,
@@ -70,7 +70,7 @@ class EnhancePanel(QWidget):
         self._viewer = viewer
         self._job: Job | None = None
         self._gone = Event()
-        self._is_placed = False
+        TabWhenShown(self)
         self._samples = LatestOnly()
         self._sampled = 0
         self.layers = LayerPicker(viewer)
@@ -380,13 +380,6 @@ class EnhancePanel(QWidget):
         ):
             self.shut_down()
         return bool(super().event(event))
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Share the place of other docks of this plugin, once napari has laid this one out."""
-        super().showEvent(event)
-        if not self._is_placed:
-            self._is_placed = True
-            QTimer.singleShot(0, self, partial(share_place, self))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop everything with the panel."""

@@ -8,10 +8,10 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
-from napari_cellenhance.widgets._docking import share_place
+from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._measure_compare import CompareTab
 from napari_cellenhance.widgets._measure_detect import DetectTab
@@ -48,7 +48,7 @@ class MeasurePanel(QWidget):
         self._viewer = viewer
         self._job: Job | None = None
         self._gone = Event()
-        self._is_placed = False
+        TabWhenShown(self)
         self._said: dict[MeasureTab, str] = {}
         self.form = MeasureForm(viewer)
         self.compare, self.detect = CompareTab(), DetectTab()
@@ -229,13 +229,6 @@ class MeasurePanel(QWidget):
         ):
             self.shut_down()
         return bool(super().event(event))
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Share the place of other docks of this plugin, once napari has laid this one out."""
-        super().showEvent(event)
-        if not self._is_placed:
-            self._is_placed = True
-            QTimer.singleShot(0, self, partial(share_place, self))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop everything with the panel."""

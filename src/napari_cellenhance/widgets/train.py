@@ -6,12 +6,12 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
-from napari_cellenhance.widgets._docking import share_place
+from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._filter_picker import refill_all
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._settings import PLUGIN, read_settings, write_setting
@@ -52,7 +52,7 @@ class TrainPanel(QWidget):
         self._made: str = ""
         self._measured: tuple[tuple[Any, ...], TrainEstimate] | None = None
         self._gone = Event()
-        self._is_placed = False
+        TabWhenShown(self)
         self.images = TrainImages(viewer)
         self.goal = TrainGoal(viewer, tunable(list_models()), read_settings().perception)
         self.view = TrainView()
@@ -328,13 +328,6 @@ class TrainPanel(QWidget):
         ):
             self.shut_down()
         return bool(super().event(event))
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Share the place of other docks of this plugin, once napari has laid this one out."""
-        super().showEvent(event)
-        if not self._is_placed:
-            self._is_placed = True
-            QTimer.singleShot(0, self, partial(share_place, self))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop everything with the panel."""
