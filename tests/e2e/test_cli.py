@@ -313,7 +313,7 @@ def test_demo(folder: Path, nunet_id: str) -> None:
     enhanced = read(out / "nuclei_enhanced.ome.tif")
     assert (enhanced.axes, enhanced.image.shape, enhanced.image.dtype) == ("YX", (520, 696), np.float32)
     assert enhanced.provenance is not None
-    assert (enhanced.provenance["filter"], enhanced.provenance["strength"]) == ("nunet", 7.0)
+    assert (enhanced.provenance["filter"], enhanced.provenance["strength"]) == (nunet_id, 7.0)
     assert read(out / "before_after.png").image.ndim == 3
     for told in (out / "before_after.png", out / "nuclei_enhanced.ome.tif", " s, "):
         assert str(told) in result.stdout

@@ -20,6 +20,7 @@ from napari_cellenhance.widgets._train_goal import TORCHVISION
 from napari_cellenhance.widgets._train_run import folder_of
 from napari_cellenhance.widgets.train import TrainPanel
 from napari_cellenhance.workflows import train
+from napari_cellenhance.workflows.requests import DEFAULT_FILTER
 from napari_cellenhance.workflows.train import TrainProgress, TrainRequest, TrainResult, checkpoint_of
 
 MakePanel = Callable[..., Any]
@@ -178,7 +179,7 @@ def test_the_perceptual_network_is_remembered(make_panel: MakePanel, viewer: Vie
 
 def test_a_request_says_what_the_panel_says(panel: Any, viewer: ViewerModel, cells: Any) -> None:
     request = panel.request()
-    assert request.teach == "labels" and request.perception == "none" and request.init_from == "nunet"
+    assert request.teach == "labels" and request.perception == "none" and request.init_from == DEFAULT_FILTER
     assert request.model_id == "nu-net-for-cells" and request.out == folder_of("nu-net-for-cells")
     layer = request.data[0]
     assert layer.axes == "YX" and np.array_equal(layer.labels, cells.labels)
