@@ -7,12 +7,11 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
+from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._enhance_parts import (
     SCOPES,
@@ -55,7 +54,7 @@ __all__ = ["EnhancePanel", "device_line", "run_problem"]
 _MIN_WIDTH_PX = 330  # napari's title of the dock is legible from here on
 
 
-class EnhancePanel(QWidget):
+class EnhancePanel(DockPanel):
     """Dock panel. It holds widgets, a preview controller and at most one job; no pixels.
 
     Parameters
@@ -69,7 +68,6 @@ class EnhancePanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self._job: Job | None = None
-        self._gone = Event()
         TabWhenShown(self)
         self._samples = LatestOnly()
         self._sampled = 0
@@ -370,30 +368,8 @@ class EnhancePanel(QWidget):
 
     # --- the end ------------------------------------------------------------------------
 
-    def event(self, event: QEvent | None) -> bool:
-        """Notice that the dock was closed: napari takes the panel out of it without a close event."""
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parent() is None
-            and not self._gone.is_set()
-        ):
-            self.shut_down()
-        return bool(super().event(event))
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop everything with the panel."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    @guarded
-    def shut_down(self) -> None:
-        """Cancel the run, remove the preview, let go of the viewer. Harmless when done twice."""
-        if self._gone.is_set():
-            return
-        self._gone.set()
-        if self._job is not None:
-            self._job.cancel()
+    def let_go(self) -> None:
+        """Release the viewer and everything that listens to it."""
         self._samples.close()
         self.advisor.close()
         self.preview.close()

@@ -7,10 +7,10 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
+from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._measure_compare import CompareTab
@@ -35,7 +35,7 @@ _LIVE_AFTER_MS = 120
 _OPEN_FIRST = "Open an image (File ▸ Open Sample ▸ CellEnhance has some) and enhance it, then measure here."
 
 
-class MeasurePanel(QWidget):
+class MeasurePanel(DockPanel):
     """Dock panel. It holds widgets and at most one job; no pixels.
 
     Parameters
@@ -47,7 +47,6 @@ class MeasurePanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self._job: Job | None = None
-        self._gone = Event()
         TabWhenShown(self)
         self._said: dict[MeasureTab, str] = {}
         self.form = MeasureForm(viewer)
@@ -219,30 +218,8 @@ class MeasurePanel(QWidget):
 
     # --- the end ------------------------------------------------------------------------
 
-    def event(self, event: QEvent | None) -> bool:
-        """Notice that the dock was closed: napari takes the panel out of it without a close event."""
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parent() is None
-            and not self._gone.is_set()
-        ):
-            self.shut_down()
-        return bool(super().event(event))
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop everything with the panel."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    @guarded
-    def shut_down(self) -> None:
-        """Cancel the job, let go of the viewer. Harmless when done twice."""
-        if self._gone.is_set():
-            return
-        self._gone.set()
-        if self._job is not None:
-            self._job.cancel()
+    def let_go(self) -> None:
+        """Release the viewer and everything that listens to it."""
         self._timer.stop()
         self.histogram.close_live()
         self._viewer.dims.events.current_step.disconnect(self._on_step)

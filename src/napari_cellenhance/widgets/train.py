@@ -6,11 +6,11 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
+from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._filter_picker import refill_all
 from napari_cellenhance.widgets._guard import error_sentence, guarded
@@ -35,7 +35,7 @@ __all__ = ["TrainPanel"]
 _MIN_WIDTH_PX = 365  # the title of the dock fits
 
 
-class TrainPanel(QWidget):
+class TrainPanel(DockPanel):
     """Dock panel. It holds widgets and at most one job; no pixels but those of a training that can be resumed.
 
     Parameters
@@ -51,7 +51,6 @@ class TrainPanel(QWidget):
         self._last: TrainRun | None = None
         self._made: str = ""
         self._measured: tuple[tuple[Any, ...], TrainEstimate] | None = None
-        self._gone = Event()
         TabWhenShown(self)
         self.images = TrainImages(viewer)
         self.goal = TrainGoal(viewer, tunable(list_models()), read_settings().perception)
@@ -318,30 +317,8 @@ class TrainPanel(QWidget):
 
     # --- the end ------------------------------------------------------------------------
 
-    def event(self, event: QEvent | None) -> bool:
-        """Notice that the dock was closed: napari takes the panel out of it without a close event."""
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parent() is None
-            and not self._gone.is_set()
-        ):
-            self.shut_down()
-        return bool(super().event(event))
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop everything with the panel."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    @guarded
-    def shut_down(self) -> None:
-        """End the training at its checkpoint, let go of the viewer. Harmless when done twice."""
-        if self._gone.is_set():
-            return
-        self._gone.set()
-        if self._job is not None:
-            self._job.cancel()
+    def let_go(self) -> None:
+        """Release the viewer and everything that listens to it."""
         self.images.release()
         self.goal.release()
 

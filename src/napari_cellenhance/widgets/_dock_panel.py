@@ -1,0 +1,55 @@
+"""What every dock does when it is closed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_cellenhance.widgets._guard import guarded
+
+__all__ = ["DockPanel"]
+
+
+class DockPanel(QWidget):
+    """A panel that notices the end of its dock, cancels its job and lets go of the viewer, once."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._gone = threading.Event()
+        self._job: Any = None
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that the dock was closed: napari takes the panel out of it without a close event."""
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+            and not self._gone.is_set()
+        ):
+            self.shut_down()
+        return bool(super().event(event))
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Stop everything with the panel."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    @guarded
+    def shut_down(self) -> None:
+        """Cancel the job, let go of the viewer. Harmless when done twice."""
+        if self._gone.is_set():
+            return
+        self._gone.set()
+        if self._job is not None:
+            self._job.cancel()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Release what the panel holds besides its job."""
+
+    def show_error(self, message: str) -> None:
+        """Show a sentence to the user."""
