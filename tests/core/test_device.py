@@ -69,11 +69,15 @@ def test_gpu_that_cannot_convolve_is_not_used(
     assert choose_device("auto", "float32").device == "cpu"
 
 
-def test_usable_gpu_is_chosen_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_usable_gpu_is_chosen_in_what_it_multiplies_natively(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda name: capability)
     monkeypatch.setattr(device, "device_refusal", lambda name: None if name.startswith("cuda") else "absent")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: "Test GPU")
     choice = choose_device("auto", "auto")
-    assert (choice.device, choice.precision) == ("cuda", "float32")
+    assert (choice.device, choice.precision) == ("cuda", precision)
     assert "Test GPU" in choice.note
 
 

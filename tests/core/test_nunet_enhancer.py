@@ -13,7 +13,8 @@ from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.models import nunet_statistics
 from napari_cellenhance.core.models.nunet import NUNet
-from napari_cellenhance.core.models.nunet_fast import HALO_PX, FastNUNet
+from napari_cellenhance.core.models.nunet_fast import FastNUNet
+from napari_cellenhance.core.models.nunet_layers import HALO_PX
 from napari_cellenhance.core.models.nunet_statistics import Pooled
 from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo

@@ -284,3 +284,11 @@ def test_weights_of_another_network_are_refused(
     newer = card.model_copy(update={"architecture": {"name": "nunet", "colour": "blue"}})
     with pytest.raises(ManifestError, match="cannot build"):
         load_model(newer)
+
+
+def test_statistics_of_frozen_norms_keep_32_bits(tmp_path: Path) -> None:
+    path = tmp_path / "frozen.safetensors"
+    large = torch.tensor([1e6, 3.0])  # more than 16 bits hold
+    save_state(path, {"norm.running_var": large, "conv.weight": torch.ones(2)}, half=True)
+    state = load_state(path)
+    torch.testing.assert_close(state["norm.running_var"], large, rtol=0, atol=0)

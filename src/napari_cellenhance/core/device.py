@@ -65,8 +65,8 @@ def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceCho
     requested : str
         ``auto`` (first usable of CUDA, MPS, CPU), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``openvino``.
     precision : str
-        ``auto`` (bf16 on a CPU that computes it natively and faster, float32 elsewhere),
-        ``float32`` or ``bfloat16``. MPS and OpenVINO compute in float32 only.
+        ``auto`` (bf16 on a CPU or CUDA device that computes it natively, float32 elsewhere),
+        ``float32`` or ``bfloat16``. MPS computes in float32 only.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def choose_device(requested: str = "auto", precision: str = "auto") -> DeviceCho
 
 def _with_precision(device: str, precision: str, why: str) -> DeviceChoice:
     reasons = [why] if why else []
-    if device in ("mps", "openvino"):
+    if device == "mps":
         chosen: Precision = "float32"
         if precision == "bfloat16":
-            reasons.append("bfloat16 is not used on MPS" if device == "mps" else "bfloat16 is not used with OpenVINO")
+            reasons.append("bfloat16 is not used on MPS")
     elif precision == "auto":
-        chosen = "bfloat16" if device == "cpu" and bf16_verdict().is_fast else "float32"
+        chosen = "bfloat16" if _is_bf16_native(device) else "float32"
     else:
         chosen = cast(Precision, precision)
     label = f"running on {_title(device)}, {chosen}"
@@ -107,12 +107,20 @@ def _with_precision(device: str, precision: str, why: str) -> DeviceChoice:
     return DeviceChoice(device=device, precision=chosen, note=note, is_fallback=bool(reasons))
 
 
+def _is_bf16_native(device: str) -> bool:
+    if not device.startswith("cuda"):
+        return bf16_verdict().is_fast
+    # Ampere and later multiply bf16 in their tensor cores.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _title(device: str) -> str:
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)} ({device})"
     if device == "mps":
         return "Apple GPU (mps)"
-    return f"CPU{' with OpenVINO' if device == 'openvino' else ''}, {torch.get_num_threads()} threads"
+    n = torch.get_num_threads()
+    return f"CPU{' with OpenVINO' if device == 'openvino' else ''}, {n} thread{'' if n == 1 else 's'}"
 
 
 @functools.cache

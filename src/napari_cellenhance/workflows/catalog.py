@@ -163,6 +163,8 @@ def open_enhancer(
 
     choice = choose_device(device, precision)
     module = load_model(spec.card, cache=cache_dir(cache_folder or None))
+    if choice.device == "openvino" and getattr(module, "norm", "instance") == "instance":
+        choice = choose_device(device, "float32")  # its bf16 rounds the norms of tiles and planes differently
     return _assemble(spec, module, choice, memory_limit_mb)
 
 
@@ -173,16 +175,10 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
 
         enhancer = make_classical(spec.info.id)
     else:
-        from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
-
-        make: type[NUNetEnhancer] = NUNetEnhancer
-        if choice.device == "openvino":
-            from napari_cellenhance.core.recipes.nunet_openvino import OpenVINOEnhancer
-
-            make = OpenVINOEnhancer
         from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
+        from napari_cellenhance.core.recipes.nunet_open import open_nunet
 
-        prepare = partial(make, info=spec.info, choice=choice, memory_limit_mb=memory_limit_mb)
+        prepare = partial(open_nunet, info=spec.info, choice=choice, memory_limit_mb=memory_limit_mb)
         if isinstance(module, BlendedNUNet):
             from napari_cellenhance.core.recipes.nunet_blend import BlendedEnhancer
 

@@ -24,6 +24,8 @@ from napari_cellenhance.zoo.manifest import load_manifest, read_user_card, user_
 
 __all__ = ["load_model", "load_state", "read_metadata", "save_state", "save_user_model", "sha256_of"]
 
+_EXACT = (".running_mean", ".running_var")
+"""Statistics of frozen norms keep 32 bits: a variance may exceed what 16 hold."""
 _SUFFIX = ".safetensors"
 _HEADER_LIMIT = 100_000_000
 """Largest header that safetensors accepts, in bytes."""
@@ -260,7 +262,7 @@ def _storable(name: str, tensor: Tensor, half: bool) -> Tensor:
         return stored
     if not bool(torch.isfinite(stored).all()):
         raise WeightsError(f"the weights {name!r} hold NaN or infinity; the training diverged")
-    if half:
+    if half and not name.endswith(_EXACT):
         stored = stored.to(torch.float16)
         if not bool(torch.isfinite(stored).all()):
             raise WeightsError(f"the weights {name!r} exceed 65504 and cannot be stored in 16 bits; use half=False")

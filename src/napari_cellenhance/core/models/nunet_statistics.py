@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cellenhance.core.models.nunet_fast import LAST, N_NORMS, FastNUNet, map_shape
+from napari_cellenhance.core.models.nunet_fast import FastNUNet
+from napari_cellenhance.core.models.nunet_layers import LAST, N_NORMS, map_shape
 from napari_cellenhance.core.tiling import Region
 
 __all__ = ["NormStatistics", "Pooled", "measure_in_bands", "trunk_bytes"]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.models.nunet import NUNet, knot_weights
 from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
-from napari_cellenhance.core.recipes.nunet_enhancer import NUNetCalibration, NUNetEnhancer, NUNetFeatures
+from napari_cellenhance.core.recipes.nunet_open import AnyNUNetEnhancer
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
 
 __all__ = ["BlendedEnhancer"]
 
-Calibrations = tuple[NUNetCalibration, ...]
+Calibrations = tuple[Any, ...]
 
 
 class BlendedEnhancer:
@@ -36,7 +36,7 @@ class BlendedEnhancer:
     Features are the outputs at the knots: encoding costs one pass of every network, decoding a weighted sum.
     """
 
-    def __init__(self, module: BlendedNUNet, info: FilterInfo, make: Callable[[NUNet], NUNetEnhancer]) -> None:
+    def __init__(self, module: BlendedNUNet, info: FilterInfo, make: Callable[[NUNet], AnyNUNetEnhancer]) -> None:
         self.info = info
         self.knots = module.knots
         self._parts = [make(network) for network in module.networks if isinstance(network, NUNet)]
@@ -65,7 +65,7 @@ class BlendedEnhancer:
         self, plane: NDArray[np.float32], checkpoint: Checkpoint
     ) -> tuple[Calibrations, NDArray[np.float32]] | None:
         """Both in one pass of every network; None where that exceeds the memory limit."""
-        calibrations: list[NUNetCalibration] = []
+        calibrations: list[Any] = []
         outputs: list[NDArray[np.float32]] = []
         for part in self._parts:
             both = part.calibrate_and_encode(plane, checkpoint)
@@ -93,6 +93,6 @@ class BlendedEnhancer:
         return image
 
 
-def _output(part: NUNetEnhancer, features: NUNetFeatures) -> NDArray[np.float32]:
+def _output(part: AnyNUNetEnhancer, features: Any) -> NDArray[np.float32]:
     # A network without conditioning takes no notice of the strength.
     return np.clip(part.decode(features, 0.0), 0.0, 1.0)

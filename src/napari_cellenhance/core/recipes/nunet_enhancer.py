@@ -22,15 +22,14 @@ from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.memory import give_back_memory
 from napari_cellenhance.core.models.nunet import NUNet
-from napari_cellenhance.core.models.nunet_fast import HALO_PX, LAST, FastNUNet, Plan
+from napari_cellenhance.core.models.nunet_fast import FastNUNet
+from napari_cellenhance.core.models.nunet_layers import HALO_PX, LAST, Plan
 from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pooled, Source, measure_in_bands
+from napari_cellenhance.core.recipes.padded_plane import NETWORK_SCALE, PaddedPlane, inside
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
 
-__all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures", "inside"]
-
-_MIN_SIDE_PX = 16
-_NETWORK_SCALE = 255.0
+__all__ = ["NUNetCalibration", "NUNetEnhancer", "NUNetFeatures"]
 
 _BYTES_PER_PX = {torch.float32: 420, torch.bfloat16: 340}
 """Peak of one pass over a plane, per pixel: full-size maps of 32 channels, the first in float32, and their paddings."""
@@ -54,47 +53,6 @@ class NUNetFeatures:
     plan: Plan
     crop: tuple[slice, slice]
     """Asked region inside ``plan.region``."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PaddedPlane:
-    """A plane seen as padded by reflection to multiples of 4, without making the copy.
-
-    Short sides (1 px, or less than the padding) repeat their edge.
-    """
-
-    plane: NDArray[np.float32]
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    top: int
-    left: int
-
-    @classmethod
-    def of(cls, plane: NDArray[np.float32]) -> _PaddedPlane:
-        rows, top = _padded_index(plane.shape[0])
-        columns, left = _padded_index(plane.shape[1])
-        return cls(plane, rows, columns, top, left)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.rows), len(self.columns)
-
-    def shift(self, region: Region) -> Region:
-        """Window of the plane → the same window of the padded plane."""
-        return Region(region.y0 + self.top, region.y1 + self.top, region.x0 + self.left, region.x1 + self.left)
-
-    def read(self, window: Region) -> NDArray[np.float32]:
-        """Copy of a window of the padded plane."""
-        rows, columns = self.rows[window.y0 : window.y1], self.columns[window.x0 : window.x1]
-        return self.plane[rows[:, None], columns[None, :]]
-
-
-def _padded_index(n: int) -> tuple[NDArray[np.intp], int]:
-    target = max(_MIN_SIDE_PX, -(-n // 4) * 4)
-    before = (target - n) // 2
-    after = target - n - before
-    mode = "reflect" if n > after else "edge"
-    return np.pad(np.arange(n), (before, after), mode=mode), before  # type: ignore[call-overload,no-any-return,unused-ignore]
 
 
 class NUNetEnhancer:
@@ -135,12 +93,12 @@ class NUNetEnhancer:
         """Exact statistics over all pixels of all planes, as the run treats them."""
         if not planes:
             raise ImageError("there is no plane to calibrate on; expected at least one")
-        padded = [_PaddedPlane.of(plane) for plane in planes]
+        padded = [PaddedPlane.of(plane) for plane in planes]
         if len(padded) == 1 and self._fits(padded[0].shape):
             return self._one_pass(padded[0], checkpoint)[0]
         statistics = measure_in_bands(
             self._net,
-            [(self._source(plane), plane.shape) for plane in padded],
+            [(plane.source(self._net.device), plane.shape) for plane in padded],
             checkpoint,
             memory_limit=self.memory_limit,
         )
@@ -151,17 +109,17 @@ class NUNetEnhancer:
         self, plane: NDArray[np.float32], checkpoint: Checkpoint
     ) -> tuple[NUNetCalibration, NUNetFeatures] | None:
         """Both in one pass over the plane; None where that exceeds the memory limit."""
-        padded = _PaddedPlane.of(plane)
+        padded = PaddedPlane.of(plane)
         return self._one_pass(padded, checkpoint) if self._fits(padded.shape) else None
 
     def encode(self, plane: NDArray[np.float32], region: Region, calibration: NUNetCalibration) -> NUNetFeatures:
         """Features of a region, equal to the same crop of the whole plane's features."""
-        padded = _PaddedPlane.of(plane)
+        padded = PaddedPlane.of(plane)
         found = calibration.statistics.to(self._net.device)
         wanted = padded.shift(region)
         plan = self._net.plan(wanted, padded.shape)
         with torch.inference_mode():
-            raw = self._raw(self._source(padded), plan, found)
+            raw = self._raw(padded.source(self._net.device), plan, found)
         return NUNetFeatures(raw, found.means[LAST], found.variances[LAST], plan, inside(wanted, plan.region))
 
     def decode(self, features: NUNetFeatures, strength: float) -> NDArray[np.float32]:
@@ -169,17 +127,17 @@ class NUNetEnhancer:
         f = features
         with torch.inference_mode():
             image = self._net.render(f.raw, f.mean, f.var, f.plan, strength)
-            scaled: NDArray[np.float32] = (image / _NETWORK_SCALE).cpu().numpy()[f.crop]
+            scaled: NDArray[np.float32] = (image / NETWORK_SCALE).cpu().numpy()[f.crop]
         return scaled
 
     def _fits(self, shape: tuple[int, int]) -> bool:
         return shape[0] * shape[1] * self.bytes_per_px <= self.memory_limit
 
-    def _one_pass(self, padded: _PaddedPlane, checkpoint: Checkpoint) -> tuple[NUNetCalibration, NUNetFeatures]:
+    def _one_pass(self, padded: PaddedPlane, checkpoint: Checkpoint) -> tuple[NUNetCalibration, NUNetFeatures]:
         whole = Region(0, padded.shape[0], 0, padded.shape[1])
         plan = self._net.plan(whole, padded.shape)
         with torch.inference_mode():
-            raw, statistics = self._measure(self._source(padded), plan, checkpoint)
+            raw, statistics = self._measure(padded.source(self._net.device), plan, checkpoint)
         wanted = padded.shift(Region.whole(padded.plane))
         features = NUNetFeatures(
             raw, statistics.means[LAST], statistics.variances[LAST], plan, inside(wanted, plan.region)
@@ -210,20 +168,3 @@ class NUNetEnhancer:
         )
         measure(raw)
         return raw, NormStatistics(tuple(m for m, _ in found), tuple(v for _, v in found))
-
-    def _source(self, padded: _PaddedPlane) -> Source:
-        def read(window: Region) -> Tensor:
-            image = torch.from_numpy(padded.read(window)).mul_(_NETWORK_SCALE).to(self._net.device)
-            # Spelled-out channels-last strides: with a single channel torch cannot tell them from the default ones.
-            height, width = window.shape
-            return image.as_strided((1, 1, height, width), (height * width, 1, width, 1))
-
-        return read
-
-
-def inside(wanted: Region, outer: Region) -> tuple[slice, slice]:
-    """Slices that cut ``wanted`` out of an array that covers ``outer``."""
-    return (
-        slice(wanted.y0 - outer.y0, wanted.y1 - outer.y0),
-        slice(wanted.x0 - outer.x0, wanted.x1 - outer.x0),
-    )
