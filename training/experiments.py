@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from napari_cellenhance.core import metrics
 from napari_cellenhance.core.augment import degrade
 from napari_cellenhance.core.losses.nunet import build_style_bank
-from napari_cellenhance.core.models.nunet import NORM_EPS, ConvNorm, NUNet, UpConvNorm
-from napari_cellenhance.core.models.perception import _PLAN, Perception, PerceptionSpec, distilled_vgg19
+from napari_cellenhance.core.memory import keep_memory
+from napari_cellenhance.core.models.nunet import NORM_EPS, NUNet
+from napari_cellenhance.core.models.perception import _PLAN, Perception, PerceptionSpec, distilled_vgg19, squeezenet
 from napari_cellenhance.core.postprocess import blob_candidates, centroids
-from napari_cellenhance.core.recipes.nunet import NUNetRecipe, NUNetTraining, balance
+from napari_cellenhance.core.recipes.nunet import NUNetRecipe, NUNetTraining, as_filtered, balance
 from napari_cellenhance.core.sources import (
     ImageSource,
     sample_crop,
@@ -92,28 +93,6 @@ class FullyConditioned(NUNet):
         return self.bound(self.head(F.pad(x, (self.kernel_ends // 2,) * 4, mode="reflect")))
 
 
-class _BatchNormed(ConvNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.convolve(x))
-
-
-class _UpBatchNormed(UpConvNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.convolve(x))
-
-
-class FrozenStatistics(NUNet):
-    """Batch norm: statistics of the training data instead of those of the plane."""
-
-    def __init__(self) -> None:
-        super().__init__(conditioning="head", knots=KNOTS, output="sigmoid")
-        for module in self.modules():
-            if isinstance(module, ConvNorm):
-                old = module.norm
-                module.norm = nn.BatchNorm2d(old.num_features, eps=NORM_EPS, affine=old.affine, momentum=0.02)
-                module.__class__ = _UpBatchNormed if isinstance(module, UpConvNorm) else _BatchNormed
-
-
 class ThreeBlocks(NUNet):
     """A shallower trunk."""
 
@@ -128,42 +107,22 @@ class SevenBlocks(NUNet):
 
 def fixed() -> NUNet:
     """The published network: one strength."""
-    return NUNet(output="sigmoid")
+    return NUNet(output="sigmoid", norm="frozen")
 
 
-def late(kind: type[NUNet] = NUNet) -> NUNet:
+def published(kind: type[NUNet] = NUNet) -> NUNet:
+    """Instance norms, conditioned in the last one."""
     return kind(conditioning="head", knots=KNOTS, output="sigmoid")
 
 
-class SqueezeFeatures(nn.Module):
-    """SqueezeNet 1.1 up to features.12, tapped before its pools; grey images, ImageNet statistics."""
+def frozen(kind: type[NUNet] = NUNet) -> NUNet:
+    """Frozen statistics, conditioned in the last norm."""
+    return kind(conditioning="head", knots=KNOTS, output="sigmoid", norm="frozen")
 
-    spec = PerceptionSpec("squeezenet1.1", ("2", "5", "8", "12"), "zeros")
-    pools, fires = (2, 5, 8), (3, 4, 6, 7, 9, 10, 11, 12)
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.state = {k: v.float() for k, v in state.items()}
-        self.mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-        self.std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Features of (N, 1, H, W) grey values 0…255 at each tap."""
-        s = self.state
-
-        def conv(x: Tensor, name: str, **options: Any) -> Tensor:
-            return F.relu(F.conv2d(x, s[f"features.{name}.weight"], s[f"features.{name}.bias"], **options))
-
-        x = conv((image / 255.0 - self.mean) / self.std, "0", stride=2)
-        taps = []
-        for i in range(2, 13):
-            if i in self.pools:
-                taps.append(x)
-                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-            elif i in self.fires:
-                x = conv(x, f"{i}.squeeze")
-                x = torch.cat([conv(x, f"{i}.expand1x1"), conv(x, f"{i}.expand3x3", padding=1)], 1)
-        return [*taps, x]
+def decoder(kind: type[NUNet] = NUNet) -> NUNet:
+    """Frozen statistics, conditioned in the last two norms."""
+    return kind(conditioning="decoder", knots=KNOTS, output="sigmoid", norm="frozen")
 
 
 def genuine_vgg19(state: dict[str, Tensor]) -> Perception:
@@ -182,28 +141,38 @@ class Variant:
     """One line of the log: what differs from the first one."""
 
     what: str
-    network: Callable[[], NUNet] = late
-    perception: str = "distilled"
+    network: Callable[[], NUNet] = decoder
+    perception: str = "squeezenet"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+GUIDED: dict[str, Any] = {"paired": 1.0, "paired_keeps": 0.1}
 VARIANTS = {
-    "base": Variant("the recipe: late conditioning, distilled VGG-19, sharpened anchor, noise, sizes 10–44 px"),
-    "full": Variant("all 15 norms conditioned", FullyConditioned),
-    "frozen": Variant("batch norm: frozen statistics", FrozenStatistics),
-    "blocks3": Variant("3 residual blocks", lambda: late(ThreeBlocks)),
-    "blocks7": Variant("7 residual blocks", lambda: late(SevenBlocks)),
-    "squeezenet": Variant("SqueezeNet 1.1 as perceptual network", perception="squeezenet"),
+    "base": Variant("the recipe: frozen norms, conditioned decoder, SqueezeNet 1.1, noise, dim crops, sizes 10–44 px"),
+    "instance": Variant("instance norms, the last one conditioned", published),
+    "head": Variant("frozen norms, the last one conditioned", frozen),
+    "full": Variant("instance norms, all 15 conditioned", FullyConditioned),
+    "blocks3": Variant("3 residual blocks", lambda: decoder(ThreeBlocks)),
+    "blocks7": Variant("7 residual blocks", lambda: decoder(SevenBlocks)),
+    "distilled": Variant("distilled VGG-19 as perceptual network", perception="distilled"),
     "vgg31": Variant("genuine VGG-19 up to relu3_1", perception="vgg31"),
-    "one-tap": Variant("content on relu3_4 alone, as published", settings={"content_taps": (1,)}),
+    "distilled-instance": Variant("distilled VGG-19 and instance norms", published, "distilled"),
+    "one-tap": Variant("content on the second tap alone, as published", settings={"content_taps": (1,)}),
     "no-noise": Variant("no degraded crops", settings={"degraded_fraction": 0.0}),
+    "no-dim": Variant("no dim crops", settings={"dim_fraction": 0.0}),
     "one-size": Variant("objects always 20 px", settings={"diameters_px": FIXED_DIAMETER}),
     "no-empty": Variant("no crops of bare noise", settings={"empty_fraction": 0.0}),
     "no-anchor": Variant("no pixel anchor after the start", settings={"anchor_floor": 0.0, "anchor": 0.5}),
     "absolute": Variant("absolute per-tap losses, as published", settings={"is_relative": False}),
     "fixed-5": Variant("one network for w = 5 alone", fixed, settings={"strengths": (5.0, 5.0)}),
+    "fixed-6": Variant("one network for w = 6 alone", fixed, settings={"strengths": (6.0, 6.0)}),
+    "fixed-7": Variant("one network for w = 7 alone", fixed, settings={"strengths": (7.0, 7.0)}),
+    "fixed-8": Variant("one network for w = 8 alone", fixed, settings={"strengths": (8.0, 8.0)}),
     "fixed-10": Variant("one network for w = 10 alone", fixed, settings={"strengths": (10.0, 10.0)}),
-    "paired": Variant("paired term where masks exist (nunet-guided)", settings={"paired": 1.0, "paired_keeps": 0.1}),
+    "guided": Variant("paired term where masks exist (nunet-guided)", settings=GUIDED),
+    "guided-instance": Variant("the same with instance norms", published, settings=GUIDED),
+    "guided-no-dim": Variant("the same without dim crops", settings=GUIDED | {"dim_fraction": 0.0}),
+    "guided-blocks3": Variant("the same with 3 residual blocks", lambda: decoder(ThreeBlocks), settings=GUIDED),
 }
 
 
@@ -211,7 +180,7 @@ def open_perception(kind: str, folder: Path) -> Any:
     if kind == "distilled":
         return distilled_vgg19(load_state(folder / "vgg19_16x_distilled_relu5_1.safetensors"))
     if kind == "squeezenet":
-        return SqueezeFeatures(dict(load_state(folder / "squeezenet1_1_imagenet.safetensors")))
+        return squeezenet(load_state(folder / "squeezenet1_1_imagenet.safetensors"))
     return genuine_vgg19(dict(load_state(folder / "vgg19_normalised_relu3_1.safetensors")))
 
 
@@ -223,7 +192,7 @@ def held_out(sources: Sequence[ImageSource]) -> list[tuple[NDArray[np.float32], 
     for i in range(N_SCORED):
         crop = sample_crop([labelled[i % len(labelled)]], SCORED_PX, rng, diameters=FIXED_DIAMETER)
         if crop.labels is not None and crop.labels.any():
-            crops += [(crop.image, crop.labels), (degrade(crop.image, rng), crop.labels)]
+            crops += [(crop.image, crop.labels), (as_filtered(degrade(crop.image, rng)), crop.labels)]
     return crops
 
 
@@ -238,7 +207,7 @@ def score(recipe: NUNetRecipe, crops: Sequence[tuple[NDArray[np.float32], NDArra
         truth = centroids(labels)
         for w in STRENGTHS:
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.use_bf16):
-                out = network.render(network.features(x), torch.tensor([w]))
+                out = network(x, torch.tensor([w]) if network.knots else None)
             plane = out.float().clamp(0, 255)[0, 0].numpy() / 255.0
             points, responses = blob_candidates(plane, radius)
             f1 = [metrics.match_points(points[responses >= t], truth, radius).f1 for t in DETECTOR]
@@ -251,7 +220,7 @@ def score(recipe: NUNetRecipe, crops: Sequence[tuple[NDArray[np.float32], NDArra
         means = np.mean(rows, axis=0)
         out_scores[key] = {"otsu_iou": means[0], "auroc": means[1], "blob_f1": means[2:].max()}
     noise = torch.from_numpy(np.random.default_rng(1).normal(128, 40, (4, 1, 128, 128)).astype(np.float32))
-    out_scores["empty 10"] = float(network.render(network.features(noise), torch.full((4,), 10.0)).mean() / 255.0)
+    out_scores["empty 10"] = float(network(noise, torch.full((4,), 10.0) if network.knots else None).mean() / 255.0)
     return out_scores
 
 
@@ -259,7 +228,9 @@ def run(name: str, options: argparse.Namespace, train: list[ImageSource], valid:
     variant = VARIANTS[name]
     torch.manual_seed(0)
     network = variant.network()
-    settings = NUNetTraining(n_anchored=options.steps // 8, n_validation=16, **variant.settings)
+    settings = NUNetTraining(
+        n_anchored=options.steps // 8, norms_freeze_at=options.steps // 2, n_validation=16, **variant.settings
+    )
     perception = open_perception(variant.perception, options.perceptions)
     masks = sample_masks(train, 120, settings.crop_px, np.random.default_rng(0), diameters=settings.diameters_px)
     bank = build_style_bank(perception, torch.from_numpy(masks)[:, None], 6)
@@ -308,6 +279,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_memory()
     sources = read_sources(ROOT / "training" / "nunet.json", data_root=options.data_root)
     train, valid = split_sources(sources, 0.1, np.random.default_rng(0))
     for name in options.only:

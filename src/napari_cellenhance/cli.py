@@ -528,7 +528,7 @@ def train_nunet(
     perception: Annotated[
         str,
         typer.Option(
-            help="Perceptual network: a distilled VGG-19 (.safetensors), torchvision, random (tests), or none, "
+            help="Perceptual network: SqueezeNet 1.1 or a distilled VGG-19 (.safetensors), torchvision, random (tests), or none, "
             "which is enough to learn from labels alone."
         ),
     ] = _TRAIN.perception,
@@ -548,6 +548,10 @@ def train_nunet(
     model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
     title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
     init_from: Annotated[str | None, typer.Option(help="Model to fine-tune.")] = _TRAIN.init_from,
+    norm: Annotated[
+        Literal["frozen", "instance"],
+        typer.Option(help="Norms of a new network: statistics of the training data, or (published) of each image."),
+    ] = _TRAIN.norm,
     strength: Annotated[
         float | None, typer.Option(help="Train one fixed strength. [default: one network for all]")
     ] = _TRAIN.strength,
@@ -569,6 +573,7 @@ def train_nunet(
     ),
     keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
     precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic.")] = "auto",
     stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
         _TRAIN.stop_after
@@ -585,11 +590,11 @@ def train_nunet(
     request = TrainRequest(
         data=data, out=out, perception=perception, teach=teach, masks=masks, data_root=data_root,
         object_diameter_px=object_diameter, objects_are_dark=dark, model_id=model_id, title=title,
-        init_from=init_from, strength=strength, style_groups=style_groups, n_masks=n_masks,
+        init_from=init_from, norm=norm, strength=strength, style_groups=style_groups, n_masks=n_masks,
         validation_fraction=validation_fraction, n_steps=steps, batch_size=batch_size, crop_px=crop,
         learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
         stop_after=stop_after,
-        seed=seed, precision=precision, resume=resume, install=install, recipe_options=_parse_settings(more or []),
+        seed=seed, device=device, precision=precision, resume=resume, install=install, recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)

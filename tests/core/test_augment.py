@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cellenhance.core.augment import MIN_RANGE, augment_contrast, degrade, dihedral
+from napari_cellenhance.core.augment import MIN_RANGE, augment_contrast, degrade, dihedral, dim
 
 
 def test_contrast_keeps_a_range_of_sixteen_grey_values() -> None:
@@ -51,3 +51,15 @@ def test_degrade_adds_noise_on_average() -> None:
     image = np.full((32, 32), 0.5, np.float32)
     spreads = [float(degrade(image, np.random.default_rng(s)).std()) for s in range(40)]
     assert np.mean([s > 0.01 for s in spreads]) > 0.5
+
+
+def test_dim_shows_a_crop_at_a_fraction_of_its_range_on_a_pedestal() -> None:
+    image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    spans = []
+    for seed in range(200):
+        out = dim(image, np.random.default_rng(seed))
+        assert out.dtype == np.float32
+        assert out.min() >= 0.0 and out.max() <= 1.0 + 1e-6
+        spans.append(float(out.max() - out.min()))
+        np.testing.assert_allclose((out - out.min()) / spans[-1], image, atol=1e-5)
+    assert min(spans) < 0.2 and max(spans) > 0.9

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.losses.nunet import (
@@ -13,7 +16,14 @@ from napari_cellenhance.core.losses.nunet import (
     gram_matrix,
     morphological_loss,
 )
-from napari_cellenhance.core.models.perception import Perception, distilled_vgg19, random_vgg, vgg19
+from napari_cellenhance.core.models.perception import (
+    Perception,
+    distilled_vgg19,
+    perception_from_state,
+    random_vgg,
+    squeezenet,
+    vgg19,
+)
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +184,56 @@ def test_wrong_perceptual_weights_are_named() -> None:
 
 def test_perception_is_frozen(perception: Perception) -> None:
     assert not any(p.requires_grad for p in perception.parameters())
+
+
+def _squeezenet_state() -> dict[str, torch.Tensor]:
+    """Random weights in the names and shapes of torchvision's SqueezeNet 1.1."""
+    generator = torch.Generator().manual_seed(0)
+    fires = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128)}
+    fires |= {9: (256, 48, 192), 10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}
+    shapes: dict[str, tuple[int, ...]] = {"0": (64, 3, 3, 3)}
+    for i, (n_in, squeezed, expanded) in fires.items():
+        shapes[f"{i}.squeeze"] = (squeezed, n_in, 1, 1)
+        shapes[f"{i}.expand1x1"] = (expanded, squeezed, 1, 1)
+        shapes[f"{i}.expand3x3"] = (expanded, squeezed, 3, 3)
+    state = {}
+    for name, shape in shapes.items():
+        spread = (2.0 / math.prod(shape[1:])) ** 0.5
+        state[f"features.{name}.weight"] = torch.randn(shape, generator=generator) * spread
+        state[f"features.{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+    return state
+
+
+def test_squeezenet_equals_its_definition() -> None:
+    state = _squeezenet_state()
+    image = torch.rand(2, 1, 66, 70, generator=torch.Generator().manual_seed(1)) * 255
+
+    def conv(x: torch.Tensor, name: str, **options: int) -> torch.Tensor:
+        return F.relu(F.conv2d(x, state[f"features.{name}.weight"], state[f"features.{name}.bias"], **options))
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    x = conv((image.repeat(1, 3, 1, 1) / 255 - mean) / std, "0", stride=2)
+    expected = [x]
+    for group in ((3, 4), (6, 7), (9, 10, 11, 12)):
+        x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        for i in group:
+            x = conv(x, f"{i}.squeeze")
+            x = torch.cat([conv(x, f"{i}.expand1x1"), conv(x, f"{i}.expand3x3", padding=1)], dim=1)
+        expected.append(x)
+    features = squeezenet(state)(image)
+    assert [f.shape[1] for f in features] == [64, 128, 256, 512]
+    for found, wanted in zip(features, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_perceptual_network_is_known_by_its_layers() -> None:
+    assert perception_from_state(_squeezenet_state()).spec.id == "squeezenet1.1"
+    damaged = _squeezenet_state()
+    del damaged["features.9.expand1x1.weight"]
+    with pytest.raises(ParameterError, match=r"9\.expand1x1"):
+        perception_from_state(damaged)
+    with pytest.raises(ParameterError, match="distilled VGG-19 encoder"):
+        perception_from_state({"conv0.weight": torch.zeros(3, 3, 1, 1)})
+    with pytest.raises(ParameterError, match=r"has the layers \['blocks.0"):
+        perception_from_state({"blocks.0.weight": torch.zeros(1)})

@@ -17,6 +17,7 @@ from napari_cellenhance.core.recipes.nunet import (
     NUNetRecipe,
     NUNetTraining,
     _sample_of,
+    as_filtered,
     balance,
     covered_fraction,
 )
@@ -47,6 +48,8 @@ def _recipe(settings: NUNetTraining = SETTINGS, conditioning: str = "head") -> N
     bank = build_style_bank(perception, torch.from_numpy(masks)[:, None], 2)
     if conditioning == "head":
         module = NUNet(conditioning="head", knots=(2.5, 10.0), output="sigmoid")
+    elif conditioning == "decoder":
+        module = NUNet(conditioning="decoder", knots=(2.5, 10.0), output="sigmoid", norm="frozen")
     else:
         module = NUNet(output="sigmoid")
     return NUNetRecipe(module, perception, bank, [source], [source], settings)
@@ -197,3 +200,41 @@ def test_covered_fraction_is_the_bright_share() -> None:
 def test_settings_are_checked(bad: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         NUNetTraining(**bad)  # type: ignore[arg-type]
+
+
+def _statistics(recipe: NUNetRecipe) -> list[torch.Tensor]:
+    return [v.clone() for k, v in recipe.module.state_dict().items() if k.endswith("running_mean")]
+
+
+def test_frozen_norms_gather_statistics_and_then_keep_them() -> None:
+    recipe = _recipe(replace(SETTINGS, norms_freeze_at=1), conditioning="decoder")
+    start = _statistics(recipe)
+    recipe.module.train()
+    recipe.loss(np.random.default_rng(0), 0)
+    gathered = _statistics(recipe)
+    assert all(not torch.equal(a, b) for a, b in zip(start, gathered, strict=True))
+    recipe.module.train()
+    losses = recipe.loss(np.random.default_rng(1), 1)
+    assert all(torch.equal(a, b) for a, b in zip(gathered, _statistics(recipe), strict=True))
+    losses["total"].backward()
+    assert all(p.grad is not None for p in recipe.module.parameters()), "scale and shift go on learning"
+
+
+def test_only_frozen_norms_see_dim_crops() -> None:
+    settings = replace(SETTINGS, dim_fraction=1.0, degraded_fraction=0.0)
+    for conditioning, is_dim in (("head", False), ("decoder", True)):
+        batch = _recipe(settings, conditioning)._sample(np.random.default_rng(3))
+        spans = [float(image.max() - image.min()) for image in batch.seen]
+        references = [float(image.max() - image.min()) for image in batch.reference]
+        assert references == pytest.approx([255.0] * len(references), abs=0.1)
+        assert (max(spans) < 250.0) == is_dim
+
+
+def test_a_poor_crop_reaches_the_network_as_the_normaliser_would_bring_it() -> None:
+    image = (3.0 + 5.0 * np.random.default_rng(0).random((64, 64))).astype(np.float32)
+    out = as_filtered(image)
+    assert np.percentile(out, 0.1) == pytest.approx(0.0, abs=1e-3)
+    assert np.percentile(out, 99.9) == pytest.approx(1.0, abs=1e-3)
+    assert out.max() > 1.0, "unclipped"
+    flat = np.ones((4, 4), np.float32)
+    assert as_filtered(flat) is flat

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["augment_contrast", "degrade", "dihedral"]
+__all__ = ["augment_contrast", "degrade", "dihedral", "dim"]
 
 Image = NDArray[np.float32]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -91,3 +91,20 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.6:
         out = out + rng.normal(0.0, 10 ** rng.uniform(-2.0, -0.35), out.shape)
     return out.astype(np.float32)
+
+
+def dim(image: Image, rng: np.random.Generator) -> Image:
+    """Show a crop at a fraction of its range: a weak part of an image whose strong parts lie elsewhere.
+
+    Parameters
+    ----------
+    image : ndarray of shape (Y, X), float32, about [0, 1]
+
+    Returns
+    -------
+    ndarray of shape (Y, X), float32
+        Gain log-uniform in 0.15…1, on a pedestal uniform in 0…min(0.4, 1 - gain).
+    """
+    gain = float(np.exp(rng.uniform(np.log(0.15), 0.0)))
+    out: Image = (rng.uniform(0.0, min(0.4, 1.0 - gain)) + gain * image).astype(np.float32)
+    return out

@@ -115,6 +115,7 @@ def publish(request: TrainRequest, setup: Setup, state: FitState, stopped: str) 
         "recipe": "nunet",
         "architecture": {
             "name": "nunet", "conditioning": module.conditioning, "knots": knots, "output": module.output,
+            "norm": module.norm,
         },
         "normalization": {"name": "percentile", "parameters": {"lo": 0.1, "hi": 99.9}},
         "strength": {
@@ -139,7 +140,7 @@ def publish(request: TrainRequest, setup: Setup, state: FitState, stopped: str) 
             "best_validation_total": state.best_total,
             "stopped": stopped,
             "elapsed_s": round(state.elapsed_s),
-            "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+            "hardware": f"{setup.recipe.device}; {os.cpu_count()} CPU cores, {platform.machine()}",
             "torch": str(torch.__version__),
             "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         },

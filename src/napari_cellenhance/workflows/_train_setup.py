@@ -15,7 +15,7 @@ from napari_cellenhance.workflows.train_layers import digest_of, read_layer, rea
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.losses.nunet import StyleBank
-    from napari_cellenhance.core.models.nunet import NUNet
+    from napari_cellenhance.core.models.nunet import Conditioning, NUNet
     from napari_cellenhance.core.models.perception import Perception
     from napari_cellenhance.core.recipes.nunet import NUNetRecipe, NUNetTraining
     from napari_cellenhance.core.sources import ImageSource
@@ -67,9 +67,11 @@ def prepare(request: TrainRequest) -> Setup:
     ModelNotFoundError
         No such model, or no perceptual network.
     """
+    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.nunet import NUNetRecipe
     from napari_cellenhance.core.training import FitSettings
 
+    choice = choose_device(request.device, request.precision)
     rng = np.random.default_rng(request.seed)
     sources, train, valid = _images(request, rng)
     module, parent_factor = _network(request)
@@ -77,8 +79,9 @@ def prepare(request: TrainRequest) -> Setup:
     perception = _open_perception(request) if settings.self_supervised > 0 else None
     bank = None if perception is None else _style_bank(request, settings, perception, train, rng)
     recipe = NUNetRecipe(
-        module, perception, bank, train, valid, settings, seed=request.seed, use_bf16=_use_bf16(request.precision)
-    )
+        module, perception, bank, train, valid, settings, seed=request.seed, use_bf16=choice.precision == "bfloat16",
+        device=choice.torch_device,
+    )  # fmt: skip
     fit_settings = FitSettings(
         n_steps=request.n_steps, learning_rate=request.learning_rate, validate_every=request.validate_every,
         patience=request.patience, average=request.average, keep=request.keep, seed=request.seed,
@@ -130,6 +133,8 @@ def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
     options = {**TEACHING[request.teach], **request.recipe_options}
     if request.init_from is not None:
         options.setdefault("n_anchored", 0)  # the network shows the objects already
+        options.setdefault("norms_freeze_at", 0)  # and a few images would only disturb its statistics
+    options.setdefault("norms_freeze_at", request.n_steps // 2)
     try:
         return NUNetTraining(crop_px=request.crop_px, batch_size=request.batch_size, strengths=strengths, **options)
     except TypeError as error:
@@ -137,7 +142,7 @@ def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
 
 
 def _open_perception(request: TrainRequest) -> Perception:
-    from napari_cellenhance.core.models.perception import distilled_vgg19, random_vgg, vgg19
+    from napari_cellenhance.core.models.perception import perception_from_state, random_vgg, vgg19
     from napari_cellenhance.zoo.weights import load_state
 
     if request.perception in ("", "none"):
@@ -156,7 +161,7 @@ def _open_perception(request: TrainRequest) -> Perception:
                 "torchvision is not installed; run 'pip install torchvision', or give the file of a distilled VGG-19"
             ) from error
         return vgg19(build_vgg19(weights=VGG19_Weights.IMAGENET1K_V1).state_dict())
-    return distilled_vgg19(load_state(request.perception))
+    return perception_from_state(load_state(request.perception))
 
 
 def _style_bank(
@@ -211,8 +216,9 @@ def _network(request: TrainRequest) -> tuple[NUNet, float | None]:
         return module, _balance_factor_of(card.training)
     torch.manual_seed(request.seed)
     if request.strength is not None:
-        return NUNet(output="sigmoid"), None
-    return NUNet(conditioning="head", knots=KNOTS, output="sigmoid"), None
+        return NUNet(output="sigmoid", norm=request.norm), None
+    conditioning: Conditioning = "decoder" if request.norm == "frozen" else "head"
+    return NUNet(conditioning=conditioning, knots=KNOTS, output="sigmoid", norm=request.norm), None
 
 
 def _balance_factor_of(training: Mapping[str, Any]) -> float | None:
@@ -224,16 +230,6 @@ def _balance_factor_of(training: Mapping[str, Any]) -> float | None:
     if isinstance(factor, (int, float)) and isinstance(ratio, (int, float)):
         return float(factor) * float(ratio)
     return None
-
-
-def _use_bf16(precision: str) -> bool:
-    if precision == "auto":
-        from napari_cellenhance.core.device import choose_device
-
-        return choose_device("cpu", "auto").precision == "bfloat16"
-    if precision not in ("float32", "bfloat16"):
-        raise ParameterError(f"precision is {precision!r}; expected auto, float32 or bfloat16")
-    return precision == "bfloat16"
 
 
 def _identity(

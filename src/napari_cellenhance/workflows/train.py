@@ -36,7 +36,7 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.json"
 _REMEMBERED = (
-    "perception", "teach", "init_from", "strength", "style_groups", "n_masks", "validation_fraction", "n_steps",
+    "perception", "teach", "init_from", "norm", "strength", "style_groups", "n_masks", "validation_fraction", "n_steps",
     "batch_size", "crop_px", "learning_rate", "validate_every", "patience", "average", "keep", "seed",
     "precision", "recipe_options",
 )  # fmt: skip
@@ -71,6 +71,8 @@ class TrainRequest:
         Another morphology: label images (a folder, or arrays of shape (…, Y, X)) for the style bank.
     init_from : str, optional
         Id of a model to fine-tune. Default: random weights.
+    norm : "frozen" or "instance"
+        Norms of a network that starts from random weights; "instance" is published. See ``core.models.nunet.NUNet``.
     strength : float, optional
         Train one fixed ``w`` with the published network; default: one network for all strengths (knots 2.5…10).
     style_groups : int
@@ -95,6 +97,7 @@ class TrainRequest:
     model_id: str = "nunet-custom"
     title: str = "NU-Net (own training)"
     init_from: str | None = None
+    norm: Literal["frozen", "instance"] = "frozen"
     strength: float | None = None
     style_groups: int = 6
     n_masks: int = 300
@@ -109,6 +112,8 @@ class TrainRequest:
     keep: Literal["best", "last"] = "best"
     stop_after: int = 0
     seed: int = 0
+    device: str = "cpu"
+    """``cpu``, ``cuda`` or ``auto``, as in ``core.device.choose_device``."""
     precision: str = "auto"
     n_threads: int = 0
     """Threads to compute with; 0 takes what torch takes. A window that shall stay lively leaves one core free."""

@@ -86,6 +86,12 @@ class StyleBank:
         distance = torch.tensor(list(coverages))[:, None] - torch.tensor(self.coverages)[None]
         return distance.abs().argmin(dim=1)
 
+    def to(self, device: torch.device) -> StyleBank:
+        """The bank on another device; ``self`` where it already is there."""
+        grams = tuple(gram.to(device) for gram in self.grams)
+        is_there = all(a is b for a, b in zip(grams, self.grams, strict=True))
+        return self if is_there else StyleBank(grams, self.coverages, self.perception_id)
+
     @property
     def n_groups(self) -> int:
         """Number K of groups of masks."""
@@ -162,8 +168,8 @@ def morphological_loss(
     if groups is None:
         if bank.n_groups != 1:
             raise ParameterError(f"the style bank has {bank.n_groups} groups; give the group of each sample")
-        groups = torch.zeros(features[0].shape[0], dtype=torch.long)
-    total = torch.zeros(features[0].shape[0])
+        groups = torch.zeros(features[0].shape[0], dtype=torch.long, device=features[0].device)
+    total = torch.zeros(features[0].shape[0], device=features[0].device)
     for feature, targets in zip(features, bank.grams, strict=True):
         gram, target = gram_matrix(feature), targets[groups]
         distance = (gram - target).square().sum(dim=(1, 2))

@@ -5,6 +5,7 @@ References
 .. [1] Lim et al., "NU-Net", 2023, Sec. 2: VGG-19 taps relu2_2, relu3_4, relu4_4, relu5_4.
 .. [2] Wang et al., "Collaborative distillation for ultra-resolution universal style
    transfer", CVPR 2020: VGG-19 distilled to a quarter of its channels, up to relu5_1.
+.. [3] Iandola et al., "SqueezeNet", 2016, version 1.1: 3×3 stride 2, then eight fire modules.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from torch import Tensor, nn
 
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["Perception", "PerceptionSpec", "distilled_vgg19", "random_vgg", "vgg19"]
+__all__ = [
+    "Perception",
+    "PerceptionSpec",
+    "SqueezePerception",
+    "distilled_vgg19",
+    "perception_from_state",
+    "random_vgg",
+    "squeezenet",
+    "vgg19",
+]
 
 _PLAN = [
     "11",
@@ -111,6 +121,90 @@ class Perception(nn.Module):
             if name in self.spec.taps:
                 features.append(x)
         return features
+
+
+_SQUEEZE_POOLS = (2, 5, 8)
+_SQUEEZE_FIRES = (3, 4, 6, 7, 9, 10, 11, 12)
+
+
+class SqueezePerception(Perception):
+    """SqueezeNet 1.1 up to its last fire module, frozen; the taps lie before its pools and at the end ([3]_).
+
+    Features of 64, 128, 256 and 512 channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        nn.Module.__init__(self)
+        self.spec = PerceptionSpec("squeezenet1.1", ("2", "5", "8", "12"), "zeros")
+        self.convs = nn.ModuleDict()
+        for name in _squeeze_layers():
+            weight, bias = state[f"features.{name}.weight"].float(), state[f"features.{name}.bias"].float()
+            if name == "0":
+                # Unpadded, so that folding the colours into it is exact.
+                mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+                weight, bias = _fold_grey_input(weight, bias, torch.diag(1 / std), -mean / std)
+            stride, size = (2 if name == "0" else 1), weight.shape[2]
+            padding = 1 if name.endswith("expand3x3") else 0
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], size, stride, padding)
+            conv.weight.data.copy_(weight)
+            assert conv.bias is not None
+            conv.bias.data.copy_(bias)
+            self.convs[name.replace(".", "_")] = conv
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features at each tap, as of :class:`Perception`."""
+        x, features = F.relu(self.convs["0"](image / 255.0)), []
+        for i in range(2, 13):
+            if i in _SQUEEZE_POOLS:
+                features.append(x)
+                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+            elif i in _SQUEEZE_FIRES:
+                x = F.relu(self.convs[f"{i}_squeeze"](x))
+                expanded = [self.convs[f"{i}_expand{size}"](x) for size in ("1x1", "3x3")]
+                x = F.relu(torch.cat(expanded, dim=1))
+        return [*features, x]
+
+
+def _squeeze_layers() -> list[str]:
+    parts = ("squeeze", "expand1x1", "expand3x3")
+    return ["0", *(f"{fire}.{part}" for fire in _SQUEEZE_FIRES for part in parts)]
+
+
+def squeezenet(state: Mapping[str, Tensor]) -> Perception:
+    """SqueezeNet 1.1 from a torchvision state dict (``features.0.weight``, ``features.3.squeeze.weight`` …).
+
+    Raises
+    ------
+    ParameterError
+        Keys are missing: another network, or a damaged file.
+    """
+    missing = [name for name in _squeeze_layers() if f"features.{name}.weight" not in state]
+    if missing:
+        raise ParameterError(
+            f"the perceptual network lacks the layers {missing}; expected torchvision's SqueezeNet 1.1"
+        )
+    return SqueezePerception(state)
+
+
+def perception_from_state(state: Mapping[str, Tensor]) -> Perception:
+    """Whichever of the known networks the keys belong to: SqueezeNet 1.1, VGG-19 or the distilled VGG-19.
+
+    Raises
+    ------
+    ParameterError
+        None of them.
+    """
+    if "features.3.squeeze.weight" in state:
+        return squeezenet(state)
+    if "features.0.weight" in state:
+        return vgg19(state)
+    if "conv0.weight" in state:
+        return distilled_vgg19(state)
+    raise ParameterError(
+        f"the perceptual network has the layers {sorted(state)[:3]} …; expected SqueezeNet 1.1 or VGG-19 as "
+        "torchvision names them, or the distilled VGG-19 encoder"
+    )
 
 
 def _fold_grey_input(weight: Tensor, bias: Tensor, colour_weight: Tensor, colour_bias: Tensor) -> tuple[Tensor, Tensor]:

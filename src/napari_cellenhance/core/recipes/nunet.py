@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from napari_cellenhance.core.augment import augment_contrast, degrade
+from napari_cellenhance.core.augment import augment_contrast, degrade, dim
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.losses.nunet import StyleBank, content_loss, morphological_loss
 from napari_cellenhance.core.metrics import otsu_iou
@@ -34,10 +34,13 @@ CONTACT_EMPHASIS = 4.0
 FLAT = 1e-3
 """Crops with a smaller range of grey values (of 0…1) are constant for all purposes."""
 
+NORMALISED_BY = (0.1, 99.9)
+"""Percentiles of the normaliser on the model cards."""
+
 END_SHARE = 0.15
 """Strengths are drawn from a range this much wider, then clipped: end knots have one neighbour only."""
 
-__all__ = ["NUNetRecipe", "NUNetTraining", "balance", "covered_fraction"]
+__all__ = ["NORMALISED_BY", "NUNetRecipe", "NUNetTraining", "as_filtered", "balance", "covered_fraction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,11 @@ class NUNetTraining:
         Weight of the self-supervised loss; 0 needs neither perceptual network nor style bank.
     empty_fraction : float
         Share of crops that are nothing but noise, with a black target.
+    dim_fraction : float
+        Share of crops that are seen at a fraction of the full range, as weak objects beside strong ones are. A
+        network of frozen norms has to learn it; instance norms take any gain out again.
+    norms_freeze_at : int
+        Update from which frozen norms use their gathered statistics in training too, as they do at inference.
     n_dry_run : int
         Updates of the dry run that balances the losses; λ = ⟨L_c⟩ / ⟨L_m⟩.
     """
@@ -102,6 +110,8 @@ class NUNetTraining:
     paired_keeps: float = 0.0
     self_supervised: float = 1.0
     empty_fraction: float = 0.04
+    dim_fraction: float = 0.5
+    norms_freeze_at: int = 2000
     n_dry_run: int = 20
     n_validation: int = 16
 
@@ -168,6 +178,8 @@ class NUNetRecipe:
         Not needed when ``settings.self_supervised`` is 0.
     use_bf16 : bool
         bf16 autocast; Gram matrices and losses stay in float32.
+    device : str
+        Torch device of the networks and batches; crops are cut and changed by the CPU.
     """
 
     def __init__(
@@ -182,6 +194,7 @@ class NUNetRecipe:
         balance_factor: float = 1.0,
         seed: int = 0,
         use_bf16: bool = False,
+        device: str = "cpu",
     ) -> None:
         if settings.self_supervised > 0 and (perception is None or bank is None):
             raise ParameterError(
@@ -195,9 +208,12 @@ class NUNetRecipe:
             )
         if not sources:
             raise ImageError("no training images; give at least one source")
-        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.perception = perception and perception.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.bank = bank
+        self.device = torch.device(device)
+        self.module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.perception = perception and perception.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
+        self.bank = bank and bank.to(self.device)
         self.sources = sources
         self._labelled = with_labels(sources) if settings.paired > 0 else []
         if settings.paired > 0 and not self._labelled:
@@ -211,6 +227,8 @@ class NUNetRecipe:
 
     def loss(self, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """One batch, two strengths per crop."""
+        if step >= self.settings.norms_freeze_at:
+            _freeze_norms(self.module)
         batch = self._sample(rng)
         low, high = self.settings.strengths
         middle = 0.5 * (low + high)
@@ -221,7 +239,7 @@ class NUNetRecipe:
             if high > low
             else [np.full(n, low)]
         )
-        strengths = [torch.from_numpy(h.clip(low, high).astype(np.float32)) for h in halves]
+        strengths = [torch.from_numpy(h.clip(low, high).astype(np.float32)).to(self.device) for h in halves]
         start = self.settings.n_anchored
         everywhere = 1.0 if step < start else max(0.0, 2.0 - step / start) if start else 0.0
         return self._losses(batch, strengths, everywhere)
@@ -234,15 +252,15 @@ class NUNetRecipe:
         for batch in self._validation:
             n = batch.seen.shape[0]
             for w in {low, 0.5 * (low + high), high}:
-                for key, value in self._losses(batch, [torch.full((n,), w)]).items():
+                for key, value in self._losses(batch, [torch.full((n,), w, device=self.device)]).items():
                     sums[key] = sums.get(key, 0.0) + float(value)
         count = len(self._validation) * len({low, 0.5 * (low + high), high})
         scores = {key: value / count for key, value in sums.items()}
         if self._scored is not None:
             images, masks = self._scored
             for w in (0.5 * (low + high), high):
-                out = self._forward(images, [torch.full((images.shape[0],), w)])[0]
-                scores[f"otsu_iou_w{w:g}"] = _mean_otsu_iou(out.float().numpy()[:, 0], masks)
+                out = self._forward(images, [torch.full((images.shape[0],), w, device=self.device)])[0]
+                scores[f"otsu_iou_w{w:g}"] = _mean_otsu_iou(out.float().cpu().numpy()[:, 0], masks)
         return scores
 
     def _sample(self, rng: np.random.Generator) -> _Batch:
@@ -260,36 +278,47 @@ class NUNetRecipe:
                 samples.append(self._empty(rng))  # the norms turn a constant into infinite gradients
                 continue
             image = _full_range(augment_contrast(crop.image, rng))
-            seen = degrade(image, rng) if rng.random() < s.degraded_fraction else image
-            samples.append(_sample_of(Crop(image, crop.labels), seen, is_paired))
+            seen = as_filtered(degrade(image, rng)) if rng.random() < s.degraded_fraction else image
+            samples.append(_sample_of(Crop(image, crop.labels), self._dimmed(seen, rng), is_paired))
         return self._batch(samples)
 
     def _empty(self, rng: np.random.Generator) -> _Sample:
-        side = self.settings.crop_px
+        s = self.settings
+        side = s.crop_px
         black = np.zeros((side, side), np.float32)
         noise = degrade(black + np.float32(0.2), rng) + rng.normal(0.0, 0.02, black.shape)
-        return _Sample(_full_range(noise.astype(np.float32)), black, black, black, np.ones_like(black), True)
+        seen = self._dimmed(as_filtered(noise.astype(np.float32)), rng)
+        return _Sample(seen, black, black, black, np.ones_like(black), True)
+
+    def _dimmed(self, seen: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Sometimes at a fraction of the range; instance norms would take that out again."""
+        is_dim = self.module.norm == "frozen" and rng.random() < self.settings.dim_fraction
+        return dim(seen, rng) if is_dim else seen
 
     def _batch(self, samples: Sequence[_Sample]) -> _Batch:
         groups = torch.zeros(len(samples), dtype=torch.long)
         if self.bank is not None:
             groups = self.bank.nearest_groups([covered_fraction(x.reference) for x in samples])
         return _Batch(
-            seen=_to_batch([x.seen for x in samples]),
-            reference=_to_batch([x.reference for x in samples]),
-            mildest=_to_batch([x.mildest for x in samples]),
-            strongest=_to_batch([x.strongest for x in samples]),
-            emphasis=_to_batch([x.emphasis for x in samples]) / 255.0,
-            is_paired=torch.tensor([x.is_paired for x in samples]),
-            groups=groups,
+            seen=self._to_batch([x.seen for x in samples]),
+            reference=self._to_batch([x.reference for x in samples]),
+            mildest=self._to_batch([x.mildest for x in samples]),
+            strongest=self._to_batch([x.strongest for x in samples]),
+            emphasis=self._to_batch([x.emphasis for x in samples]) / 255.0,
+            is_paired=torch.tensor([x.is_paired for x in samples], device=self.device),
+            groups=groups.to(self.device),
         )
 
+    def _to_batch(self, crops: Sequence[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32) * 255.0).to(self.device)
+
     def _forward(self, seen: Tensor, strengths: list[Tensor]) -> list[Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
             if self.module.conditioning == "none":
                 return [self.module(seen)] * len(strengths)
-            features = self.module.features(seen)
-            return [self.module.render(features, w) for w in strengths]
+            # One call for all strengths: the statistics of frozen norms behind the features are those of all of them.
+            features = self.module.features(seen).repeat(len(strengths), 1, 1, 1)
+            return list(self.module.render(features, torch.cat(strengths)).split(seen.shape[0]))
 
     def _losses(self, batch: _Batch, strengths: list[Tensor], anchored: float = 0.0) -> dict[str, Tensor]:
         """Losses of all strengths; ``anchored`` is the least share of the pixel anchor at any of them."""
@@ -326,7 +355,7 @@ class NUNetRecipe:
             return content, style
         n, repeat = batch.seen.shape[0], len(w) // batch.seen.shape[0]
         crops = used.view(repeat, n).any(dim=0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
             with torch.no_grad():
                 reference = [f.repeat(repeat, 1, 1, 1) for f in self.perception(batch.reference[crops])]
             features = self.perception(outputs[used])
@@ -359,7 +388,7 @@ class NUNetRecipe:
         for j in range(s.n_validation):
             is_paired = j < n_paired
             crop = sample_crop(labelled if is_paired else sources, s.crop_px, rng, diameters=s.diameters_px)
-            samples.append(_sample_of(crop, degrade(crop.image, rng) if j % 2 else crop.image, is_paired))
+            samples.append(_sample_of(crop, as_filtered(degrade(crop.image, rng)) if j % 2 else crop.image, is_paired))
         batches = [self._batch(samples[i : i + s.batch_size]) for i in range(0, len(samples), s.batch_size)]
         images, masks = [], []
         for _ in range(s.n_validation):
@@ -367,7 +396,7 @@ class NUNetRecipe:
             if pair is not None and pair.labels is not None and pair.labels.any():
                 images.append(pair.image)
                 masks.append(pair.labels > 0)
-        return batches, ((_to_batch(images), np.stack(masks)) if images else None)
+        return batches, ((self._to_batch(images), np.stack(masks)) if images else None)
 
 
 def balance(recipe: NUNetRecipe, n_steps: int, seed: int) -> float:
@@ -406,6 +435,13 @@ def covered_fraction(image: NDArray[np.float32]) -> float:
     return float((smooth > threshold_otsu(smooth)).mean())  # type: ignore[no-untyped-call]
 
 
+def _freeze_norms(module: NUNet) -> None:
+    """Let frozen norms use the statistics they have gathered; their scale and shift go on learning."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+
+
 def _sample_of(crop: Crop, seen: NDArray[np.float32], is_paired: bool) -> _Sample:
     emphasis = np.ones_like(crop.image)
     if is_paired and crop.labels is not None:
@@ -414,6 +450,13 @@ def _sample_of(crop: Crop, seen: NDArray[np.float32], is_paired: bool) -> _Sampl
     else:
         mildest, strongest = from_image(crop.image)
     return _Sample(seen, crop.image, mildest, strongest, emphasis, is_paired)
+
+
+def as_filtered(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Percentiles 0.1…99.9 to 0…1, unclipped: how a poor image reaches the network when it is filtered."""
+    low, high = np.percentile(image, NORMALISED_BY)
+    out: NDArray[np.float32] = ((image - low) / (high - low)).astype(np.float32) if high > low else image
+    return out
 
 
 def _full_range(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -428,10 +471,6 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, emphasis: Tensor) -> Tensor
     t = (targets / 255.0).clamp(2e-3, 1.0 - 2e-3)
     divergence = t * (t / p).log() + (1.0 - t) * ((1.0 - t) / (1.0 - p)).log()
     return (divergence * emphasis).sum(dim=(1, 2, 3)) / emphasis.sum(dim=(1, 2, 3))
-
-
-def _to_batch(crops: Sequence[NDArray[np.float32]]) -> Tensor:
-    return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32) * 255.0)
 
 
 def _mean_otsu_iou(images: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
