@@ -7,8 +7,9 @@ The PyPI package ``nunet`` cannot be run (looked at in November 2026: the wheel 
 no code, and pip refuses the archive of 0.1.1, which says it were 0.0.0). Therefore its path is
 built again from its description: float32, NCHW, no grad, one plane at a time, clipped and divided
 by 255. Sizes here are multiples of 4, where its resize of the output does nothing. A
-strength-conditioned network is frozen at one strength into the published layers, so that both
-sides have the same weights.
+strength-conditioned network is set to one strength in the published layers, instance norms
+included, so that both sides have the same weights and sizes. Of a network with frozen norms the
+pixels are compared with its own definition in float32, which the published layers cannot give.
 
 All sides take turns in one process (A B C A B C …) and medians are compared: from a plane in memory
 to its image, statistics included. There is one such process for each setting of the allocator, because it
@@ -41,7 +42,7 @@ from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ModelNotFoundError
 from napari_cellenhance.core.memory import keep_memory
 from napari_cellenhance.core.models.nunet import NUNet, StrengthHead
-from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
+from napari_cellenhance.core.recipes.nunet_open import open_nunet
 from napari_cellenhance.core.recipes.protocol import FilterInfo, StrengthInfo
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows import catalog, enhance
@@ -88,7 +89,9 @@ def _options() -> argparse.Namespace:
         "--sizes", type=int, nargs="+", default=[256, 400, 512, 1024], help="sides of the planes, in px"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="per size and allocator; at least three rounds")
-    parser.add_argument("--model", default="nunet", help="model id; seeded random weights where there is no such model")
+    parser.add_argument(
+        "--model", default="nunet-guided", help="model id; seeded random weights where there is no such model"
+    )
     parser.add_argument(
         "--memory-size", type=int, default=4096, help="side of the plane whose memory is measured, in px"
     )
@@ -118,17 +121,22 @@ def _apart(options: argparse.Namespace, part: str, allocator: str) -> Any:
 
 
 def _speed(options: argparse.Namespace) -> list[dict[str, Any]]:
-    network = _as_published(_module(options.model))
-    ours = {name: _opened(options.model, *way).enhancer for name, way in _ways().items()}
+    module = _module(options.model)
+    network = _as_published(module)
+    ours = {name: _opened(options.model, *way).enhancer for name, way in _ways(module).items()}
     rows = []
     for size in options.sizes:
         volume = _volume(_N_PLANES, size)
+        defined = [_defined(module, raw) for raw in volume] if module.norm == "frozen" else []
         seconds: dict[str, list[float]] = {name: [] for name in (PUBLISHED, *ours)}
         largest: dict[str, list[float]] = {name: [] for name in ours}
         start, n_rounds = time.perf_counter(), -1
         while n_rounds < _MIN_ROUNDS or time.perf_counter() - start < options.seconds:
-            raw = volume[(n_rounds + 1) % _N_PLANES]
+            index = (n_rounds + 1) % _N_PLANES
+            raw = volume[index]
             expected = _timed(seconds[PUBLISHED], partial(_published, network, raw))
+            if defined:
+                expected = defined[index]
             for name, enhancer in ours.items():
                 found = _timed(seconds[name], partial(_ours, enhancer, raw))
                 largest[name].append(float(np.abs(found - expected).max() * 255))
@@ -151,11 +159,13 @@ def _speed(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _ways() -> dict[str, tuple[str, str]]:
+def _ways(module: NUNet) -> dict[str, tuple[str, str]]:
     """Name → (device, precision) of each of our ways that this computer can go."""
     ways = {"torch float32": ("cpu", "float32"), "torch bfloat16": ("cpu", "bfloat16")}
     if importlib.util.find_spec("openvino") is not None:
         ways["OpenVINO float32"] = ("openvino", "float32")
+        if module.norm == "frozen":
+            ways["OpenVINO bfloat16"] = ("openvino", "bfloat16")
     return ways
 
 
@@ -175,11 +185,23 @@ def _published(network: NUNet, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     return image
 
 
-def _ours(enhancer: Any, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # Minimum and maximum: an affine change of the grey values, to which the network is invariant, so that
-    # the published side may take the raw pixels.
+def _defined(module: NUNet, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The network as it is written down, in float32."""
+    with torch.inference_mode():
+        tensor = torch.from_numpy(_stretched(raw))[None, None] * 255.0
+        image: NDArray[np.float32] = module(tensor, torch.tensor([STRENGTH]))[0, 0].clamp(0, 255).numpy() / 255.0
+    return image
+
+
+def _stretched(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     low, high = float(raw.min()), float(raw.max())
-    both = enhancer.calibrate_and_encode((raw.astype(np.float32) - low) / (high - low), lambda: None)
+    return (raw.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+
+
+def _ours(enhancer: Any, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # Minimum and maximum: an affine change of the grey values, to which instance norms are invariant, so that
+    # the published side may take the raw pixels.
+    both = enhancer.calibrate_and_encode(_stretched(raw), lambda: None)
     image: NDArray[np.float32] = np.clip(enhancer.decode(both[1], STRENGTH), 0.0, 1.0)
     return image
 
@@ -244,9 +266,11 @@ def _as_published(module: NUNet) -> NUNet:
     if not isinstance(module.head, StrengthHead):
         return module
     plain = NUNet(output=module.output).eval()
-    state = {name: value for name, value in module.state_dict().items() if not name.startswith("head.")}
+    state = {name: value for name, value in module.state_dict().items() if name in plain.state_dict()}
     with torch.no_grad():
         gamma, beta, weight, bias = module.head.at(STRENGTH)
+        if module.early is not None:
+            state["up1.norm.weight"], state["up1.norm.bias"] = module.early.at(STRENGTH)
     state |= {"up2.norm.weight": gamma, "up2.norm.bias": beta, "head.weight": weight, "head.bias": bias}
     plain.load_state_dict(state)
     return plain
@@ -257,12 +281,8 @@ def _opened(model: str, device: str, precision: str) -> OpenedFilter:
     strength = StrengthInfo(label="Strength", help="", default=STRENGTH, maximum=10.0)
     info = FilterInfo(id="nunet", title="NU-Net", group="NU-Net", summary="", strength=strength)
     spec = FilterSpec(info=info, normalizer_settings={"lo": 0.0, "hi": 100.0, "clip": False})
-    make: type[NUNetEnhancer] = NUNetEnhancer
-    if device == "openvino":
-        from napari_cellenhance.core.recipes.nunet_openvino import OpenVINOEnhancer
-
-        make = OpenVINOEnhancer
-    return OpenedFilter(spec=spec, enhancer=make(_module(model), info, choice), choice=choice, memory_limit_mb=2000)
+    enhancer = open_nunet(_module(model), info=info, choice=choice)
+    return OpenedFilter(spec=spec, enhancer=enhancer, choice=choice, memory_limit_mb=2000)
 
 
 def _volume(n_planes: int, size: int) -> NDArray[np.uint8]:
@@ -286,7 +306,7 @@ def _volume(n_planes: int, size: int) -> NDArray[np.uint8]:
 
 def _preview(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
-    for name, way in _ways().items():
+    for name, way in _ways(_module(options.model)).items():
         for side, plane_px in PREVIEWS:
             plane = _volume(1, plane_px)[0]
             session, opened = PreviewSession(), _opened(options.model, *way)
