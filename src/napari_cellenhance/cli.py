@@ -528,8 +528,8 @@ def train_nunet(
     perception: Annotated[
         str,
         typer.Option(
-            help="Perceptual network: SqueezeNet 1.1 or a distilled VGG-19 (.safetensors), torchvision, random (tests), or none, "
-            "which is enough to learn from labels alone."
+            help="Perceptual network: squeezenet or torchvision (its VGG-19), both fetched by torchvision; a file of "
+            "either, or of a distilled VGG-19 (.safetensors); random (tests); none learns from labels alone."
         ),
     ] = _TRAIN.perception,
     teach: Annotated[
@@ -593,8 +593,8 @@ def train_nunet(
         init_from=init_from, norm=norm, strength=strength, style_groups=style_groups, n_masks=n_masks,
         validation_fraction=validation_fraction, n_steps=steps, batch_size=batch_size, crop_px=crop,
         learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
-        stop_after=stop_after,
-        seed=seed, device=device, precision=precision, resume=resume, install=install, recipe_options=_parse_settings(more or []),
+        stop_after=stop_after, seed=seed, device=device, precision=precision, resume=resume, install=install,
+        recipe_options=_parse_settings(more or []),
     )  # fmt: skip
     with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)

@@ -104,6 +104,7 @@ def test_mistakes_are_named(request_: TrainRequest) -> None:
 
 
 def test_torchvision_is_asked_for_when_missing(request_: TrainRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torchvision.models", None)
-    with pytest.raises(ModelNotFoundError, match="pip install torchvision"):
-        run(replace(request_, perception="torchvision"))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
+    for perception in ("torchvision", "squeezenet"):
+        with pytest.raises(ModelNotFoundError, match="pip install torchvision"):
+            run(replace(request_, perception=perception))

@@ -142,7 +142,7 @@ def _recipe_settings(request: TrainRequest, module: NUNet) -> NUNetTraining:
 
 
 def _open_perception(request: TrainRequest) -> Perception:
-    from napari_cellenhance.core.models.perception import perception_from_state, random_vgg, vgg19
+    from napari_cellenhance.core.models.perception import perception_from_state, random_vgg
     from napari_cellenhance.zoo.weights import load_state
 
     if request.perception in ("", "none"):
@@ -152,16 +152,23 @@ def _open_perception(request: TrainRequest) -> Perception:
         )
     if request.perception == "random":
         return random_vgg(0)
-    if request.perception == "torchvision":
-        try:
-            from torchvision.models import VGG19_Weights
-            from torchvision.models import vgg19 as build_vgg19
-        except ImportError as error:
-            raise ModelNotFoundError(
-                "torchvision is not installed; run 'pip install torchvision', or give the file of a distilled VGG-19"
-            ) from error
-        return vgg19(build_vgg19(weights=VGG19_Weights.IMAGENET1K_V1).state_dict())
+    if request.perception in ("squeezenet", "torchvision"):
+        return perception_from_state(_from_torchvision(request.perception))
     return perception_from_state(load_state(request.perception))
+
+
+def _from_torchvision(name: str) -> dict[str, Any]:
+    """Weights of SqueezeNet 1.1 or VGG-19, fetched by torchvision when they are first needed."""
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise ModelNotFoundError(
+            "torchvision is not installed; run 'pip install torchvision', or give the file of SqueezeNet 1.1 or of a "
+            "distilled VGG-19"
+        ) from error
+    if name == "squeezenet":
+        return dict(models.squeezenet1_1(weights=models.SqueezeNet1_1_Weights.IMAGENET1K_V1).state_dict())
+    return dict(models.vgg19(weights=models.VGG19_Weights.IMAGENET1K_V1).state_dict())
 
 
 def _style_bank(
@@ -240,8 +247,8 @@ def _identity(
     known = {
         "data": digest_of(sources) if is_in_memory else str(request.data),
         "perception": Path(request.perception).name, "init_from": request.init_from,
-        "style_groups": request.style_groups, "n_masks": request.n_masks, "recipe": asdict(settings),
-        "fit": asdict(fit_settings),
+        "norm": request.norm, "style_groups": request.style_groups, "n_masks": request.n_masks,
+        "recipe": asdict(settings), "fit": asdict(fit_settings),
     }  # fmt: skip
     if isinstance(request.masks, tuple):
         known["masks"] = digest_of([read_masks(request.masks)])

@@ -163,7 +163,8 @@ def train_nunet(
     teach : "images", "labels" or "both", optional
         What to learn from. Default: labels where there are some, else images.
     perception : str or path
-        Perceptual network: a distilled VGG-19 (safetensors) or ``"torchvision"``; not needed for ``"labels"``.
+        Perceptual network: ``"squeezenet"`` or ``"torchvision"`` (its VGG-19), or a file of either or of a distilled
+        VGG-19 (safetensors); not needed for ``"labels"``.
     init_from : str, optional
         Model to fine-tune; None begins with random weights, which takes thousands of updates.
     axes, is_rgb, objects_are_dark, channels

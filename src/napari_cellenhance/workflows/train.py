@@ -61,9 +61,9 @@ class TrainRequest:
     out : path
         Folder for the weights, the card, the curves and the checkpoint; made if missing.
     perception : str
-        Path of a distilled VGG-19 encoder (safetensors), ``torchvision`` for torchvision's VGG-19, or
-        ``random`` for an untrained stand-in (tests only; the card says so), or ``none`` to learn from labels
-        alone.
+        ``squeezenet`` or ``torchvision`` for torchvision's SqueezeNet 1.1 or VGG-19, the path of a file of either or
+        of a distilled VGG-19 encoder (safetensors), ``random`` for an untrained stand-in (tests only; the card says
+        so), or ``none`` to learn from labels alone.
     teach : "images", "labels" or "both"
         What is learned from: images alone (self-supervised, needs a perceptual network), the painted labels of
         ``data`` alone (needs none), or both.
