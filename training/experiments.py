@@ -142,21 +142,23 @@ class Variant:
 
     what: str
     network: Callable[[], NUNet] = decoder
-    perception: str = "squeezenet"
+    perception: str = "distilled"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-GUIDED: dict[str, Any] = {"paired": 1.0, "paired_keeps": 0.1}
+GUIDED: dict[str, Any] = {"paired": 1.0}
 VARIANTS = {
-    "base": Variant("the recipe: frozen norms, conditioned decoder, SqueezeNet 1.1, noise, dim crops, sizes 10–44 px"),
+    "base": Variant(
+        "the recipe: frozen norms, conditioned decoder, distilled VGG-19, noise, dim crops, 10–44 px"
+    ),
     "instance": Variant("instance norms, the last one conditioned", published),
     "head": Variant("frozen norms, the last one conditioned", frozen),
     "full": Variant("instance norms, all 15 conditioned", FullyConditioned),
     "blocks3": Variant("3 residual blocks", lambda: decoder(ThreeBlocks)),
     "blocks7": Variant("7 residual blocks", lambda: decoder(SevenBlocks)),
-    "distilled": Variant("distilled VGG-19 as perceptual network", perception="distilled"),
+    "squeezenet": Variant("SqueezeNet 1.1 as perceptual network", perception="squeezenet"),
     "vgg31": Variant("genuine VGG-19 up to relu3_1", perception="vgg31"),
-    "distilled-instance": Variant("distilled VGG-19 and instance norms", published, "distilled"),
+    "squeezenet-instance": Variant("SqueezeNet 1.1 and instance norms", published, "squeezenet"),
     "one-tap": Variant("content on the second tap alone, as published", settings={"content_taps": (1,)}),
     "no-noise": Variant("no degraded crops", settings={"degraded_fraction": 0.0}),
     "no-dim": Variant("no dim crops", settings={"dim_fraction": 0.0}),
@@ -171,6 +173,8 @@ VARIANTS = {
     "fixed-10": Variant("one network for w = 10 alone", fixed, settings={"strengths": (10.0, 10.0)}),
     "guided": Variant("paired term where masks exist (nunet-guided)", settings=GUIDED),
     "guided-instance": Variant("the same with instance norms", published, settings=GUIDED),
+    "guided-keeps": Variant("labelled crops keep a tenth of the other losses", settings=GUIDED | {"paired_keeps": 0.1}),
+    "labels": Variant("the paired term alone", settings={"paired": 1.0, "self_supervised": 0.0}),
     "guided-no-dim": Variant("the same without dim crops", settings=GUIDED | {"dim_fraction": 0.0}),
     "guided-blocks3": Variant("the same with 3 residual blocks", lambda: decoder(ThreeBlocks), settings=GUIDED),
 }

@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from napari_cellenhance.core.errors import ManifestError, ParameterError
+from napari_cellenhance.core.models.aep import AEP
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
+from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
 
 __all__ = ["build"]
 
@@ -24,7 +26,15 @@ def _nunet_blend(settings: dict[str, Any]) -> nn.Module:
     return BlendedNUNet(**settings)
 
 
-_BUILDERS = {"nunet": _nunet, "nunet-blend": _nunet_blend}
+def _aep(settings: dict[str, Any]) -> nn.Module:
+    return AEP(**settings)
+
+
+def _plain_segmenter(settings: dict[str, Any]) -> nn.Module:
+    return PlainSegmenter(**settings)
+
+
+_BUILDERS = {"nunet": _nunet, "nunet-blend": _nunet_blend, "aep": _aep, "plain-segmenter": _plain_segmenter}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

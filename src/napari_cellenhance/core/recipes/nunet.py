@@ -110,7 +110,7 @@ class NUNetTraining:
     paired_keeps: float = 0.0
     self_supervised: float = 1.0
     empty_fraction: float = 0.04
-    dim_fraction: float = 0.5
+    dim_fraction: float = 0.3
     norms_freeze_at: int = 2000
     n_dry_run: int = 20
     n_validation: int = 16
