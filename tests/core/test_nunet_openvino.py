@@ -16,7 +16,7 @@ from napari_cellenhance.core import device
 from napari_cellenhance.core.device import DeviceChoice, choose_device
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.recipes.nunet_enhancer import NUNetEnhancer
-from napari_cellenhance.core.recipes.nunet_openvino import OpenVINOEnhancer
+from napari_cellenhance.core.recipes.nunet_openvino import FrozenOpenVINOEnhancer, OpenVINOEnhancer
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
 from napari_cellenhance.core.tiling import Region
 
@@ -188,7 +188,7 @@ def stop_after(n: int) -> Callable[[], None]:
 def test_checkpoint_stops_within_the_calibration(
     by_openvino: OpenVINOEnhancer, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
-    monkeypatch.setattr("napari_cellenhance.core.models.nunet_openvino._POLL_MS", 1)
+    monkeypatch.setattr("napari_cellenhance.core.models.openvino_runner._POLL_MS", 1)
     plane = cells((256, 256))
     with pytest.raises(Stopped):
         by_openvino.calibrate([plane], stop_after(n))
@@ -199,12 +199,12 @@ def test_checkpoint_stops_within_the_calibration(
 
 def test_chosen_device_runs_on_the_cpu_with_openvino() -> None:
     pytest.importorskip("openvino")
-    choice = choose_device("openvino")
+    choice = choose_device("openvino", "float32")
     assert (choice.device, choice.torch_device, choice.precision) == ("openvino", "cpu", "float32")
     assert choice.note.startswith("running on CPU with OpenVINO")
     assert not choice.is_fallback
     half = choose_device("openvino", "bfloat16")
-    assert (half.precision, half.is_fallback) == ("float32", True)
+    assert (half.precision, half.is_fallback) == ("bfloat16", False)
 
 
 def test_catalogue_opens_a_model_on_openvino() -> None:
@@ -212,8 +212,12 @@ def test_catalogue_opens_a_model_on_openvino() -> None:
     from napari_cellenhance.workflows.catalog import list_filters, open_enhancer
 
     model = next(info for info in list_filters() if info.group == "NU-Net")
-    opened = open_enhancer(model.id, "openvino")
+    opened = open_enhancer(model.id, "openvino", "bfloat16")
     assert isinstance(opened.enhancer, OpenVINOEnhancer)
+    assert opened.choice.precision == "float32"  # bf16 would round the norms of tiles and planes differently
+    frozen = open_enhancer("nunet", "openvino", "bfloat16")
+    assert isinstance(frozen.enhancer, FrozenOpenVINOEnhancer)
+    assert frozen.choice.precision == "bfloat16"
     assert opened.with_memory(300).enhancer._trunk is opened.enhancer._trunk  # type: ignore[attr-defined]
     assert type(opened.on_cpu("test").enhancer) is NUNetEnhancer
 

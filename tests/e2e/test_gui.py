@@ -348,3 +348,83 @@ def test_measure_dock_in_the_window(viewer: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: len(measure.histogram.plot.content.curves) == 2, timeout=PATIENCE_MS)
     viewer.window.remove_dock_widget(dock)
     viewer.layers.remove("nuclei enhanced")
+
+
+def docks_of_ours(viewer: Any) -> dict[str, Any]:
+    """Docks of this plugin by the object name of their panel; fails where a panel is there twice."""
+    from qtpy.QtWidgets import QDockWidget, QWidget
+
+    from napari_cellenhance.widgets._docking import PANELS
+
+    found: dict[str, Any] = {}
+    for dock in viewer.window._qt_window.findChildren(QDockWidget):
+        for name in PANELS:
+            if dock.findChild(QWidget, name) is not None:
+                assert name not in found, f"{name} is open twice"
+                found[name] = dock
+    return found
+
+
+def is_in_front(dock: Any) -> bool:
+    return bool(dock.isVisible() and not dock.visibleRegion().isEmpty())
+
+
+def test_a_dock_that_is_asked_for_comes_to_the_front(viewer: Any, qtbot: Any) -> None:
+    """From the menu, where napari switches docks on and off, and from a command, which must not open a second one."""
+    from napari._app_model import get_app_model
+    from qtpy.QtWidgets import QWidget
+
+    from napari_cellenhance.widgets._docking import ENHANCE, MEASURE, TRAIN
+
+    viewer.open_sample(PLUGIN, "nuclei")
+
+    def ask(command: str, name: str) -> None:
+        get_app_model().commands.execute_command(f"{PLUGIN}.{command}").result()
+        qtbot.wait(200)  # let the layout settle
+        qtbot.waitUntil(lambda: is_in_front(docks_of_ours(viewer)[name]), timeout=PATIENCE_MS)
+
+    window = viewer.window._qt_window
+    for n_others, (command, name) in enumerate((("enhance", ENHANCE), ("measure", MEASURE), ("train", TRAIN))):
+        ask(command, name)
+        dock = docks_of_ours(viewer)[name]
+        qtbot.waitUntil(
+            lambda dock=dock, n=n_others: is_in_front(dock) and len(window.tabifiedDockWidgets(dock)) == n,
+            timeout=PATIENCE_MS,
+        )
+    qtbot.wait(200)
+    ask("measure", MEASURE)  # behind as a tab: to the front
+    docks_of_ours(viewer)[MEASURE].hide()
+    ask("measure", MEASURE)  # closed: back in front
+    panel = docks_of_ours(viewer)[ENHANCE].findChild(QWidget, ENHANCE)
+    panel.filters.choose("gaussian")
+    viewer.layers.selection.active = viewer.layers["nuclei"]
+    enhance_selected()
+    qtbot.waitUntil(lambda: is_in_front(docks_of_ours(viewer)[ENHANCE]), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: "nuclei enhanced" in viewer.layers, timeout=PATIENCE_MS)
+
+
+@pytest.mark.parametrize("title", ["Measure", "Train a filter (NU-Net)"])
+def test_closing_a_dock_while_it_works_ends_the_work(viewer: Any, qtbot: Any, title: str) -> None:
+    stack = np.random.default_rng(0).integers(0, 255, (40, 256, 256), dtype=np.uint8)
+    viewer.add_image(stack, name="stack", axis_labels=("z", "y", "x"))
+    viewer.add_image(stack / np.float32(255), name="after", metadata={"cellenhance": {}})
+    painted = np.zeros(stack.shape, np.int32)
+    painted[:, 20:40, 20:40] = 1
+    viewer.add_labels(painted, name="painted")
+    dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, title)
+    if title == "Measure":
+        panel.run()
+    else:
+        panel.images.check(viewer.layers["stack"])
+        panel.images.forms()[0].labels.choose(viewer.layers["painted"])
+        qtbot.waitUntil(lambda: panel.foot.run.isEnabled(), timeout=PATIENCE_MS)
+        panel.train()
+    job, names = panel._job, [layer.name for layer in viewer.layers]
+    assert job is not None
+    dock.destroyOnClose()
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    qtbot.wait(100)
+    assert job.is_cancelled() and [layer.name for layer in viewer.layers] == names
+    viewer.layers["stack"].name = "still fine"
+    viewer.layers.remove("after")
+    viewer.dims.set_current_step(0, 3)

@@ -161,6 +161,19 @@ def test_compare_fills_the_table(make_panel: MakePanel, viewer: ViewerModel, qtb
     assert panel.compare.mask_line.text() == "Mask: by hand"
 
 
+def test_a_black_ground_is_said_in_plain_words(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:
+    viewer.layers["cells enhanced"].data[viewer.layers["by hand"].data == 0] = 0.0
+    panel = make_panel(viewer)
+    run(panel, qtbot)
+    table = panel.compare.table
+    titles = [table.verticalHeaderItem(row).text() for row in range(table.rowCount())]
+    assert "Black ground" in titles and not [title for title in titles if "loor" in title]
+    assert cells_of(panel, "Black ground") == ["no", "yes"]
+    assert cells_of(panel, "Contrast ratio")[1].startswith("≥ ")
+    tip = table.verticalHeaderItem(titles.index("Black ground")).toolTip()
+    assert "“at least”" in tip and "AUROC" in tip
+
+
 def test_planes_can_be_looked_through(make_panel: MakePanel, cells: Any, qtbot: Any) -> None:
     viewer = ViewerModel()
     stack = np.stack([cells.image, cells.image + 500])
@@ -229,6 +242,17 @@ def test_sweep_then_best_makes_points(make_panel: MakePanel, viewer: ViewerModel
     assert len(blobs.data) == 6 and blobs.scale.tolist() == [0.5, 0.5]
     assert set(viewer.layers["cells enhanced true, false, missed"].features["outcome"]) == {"true"}
     assert panel.detect.truth.layer().name == "centres", "new layers do not take its place"
+
+
+def test_points_that_the_plugin_found_are_no_annotation(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:
+    panel = make_panel(viewer)
+    tab = open_detect(panel, viewer)
+    tab.wants_outcome.setChecked(True)
+    run(panel, qtbot)
+    assert "cells blobs" in viewer.layers and "cells true, false, missed" in viewer.layers
+    viewer.add_points(np.zeros((1, 2)), name="by eye")
+    listed = [tab.truth.itemText(row) for row in range(2, tab.truth.count())]
+    assert listed == ["by eye", "centres"] and tab.truth.layer().name == "centres"
 
 
 def test_detect_with_the_typed_threshold(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:
@@ -391,6 +415,42 @@ def test_segment_adds_labels_and_scores_them(make_panel: MakePanel, viewer: View
     run(panel, qtbot)
     assert panel.segment.table.rowCount() == 1
     assert "for AP and SEG" in text_of(panel)
+
+
+# --- odd images -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["rgb", "stack in 3-D", "bool", "some nan", "all nan", "flat"])
+def test_images_of_all_kinds_are_measured_or_refused_in_words(
+    make_panel: MakePanel, cells: Any, qtbot: Any, kind: str
+) -> None:
+    pixels, after, labels = np.asarray(cells.image, np.float32), cells.image / 4000.0, cells.labels
+    if kind == "rgb":
+        pixels = np.repeat((255 * pixels / pixels.max()).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    elif kind == "stack in 3-D":
+        pixels, after, labels = (np.stack([each] * 2) for each in (pixels, after, labels))
+    elif kind == "bool":
+        pixels = labels > 0
+    elif kind == "flat":
+        pixels = np.full_like(pixels, 7.0)
+    else:
+        pixels = pixels.copy()
+        pixels[: 20 if kind == "some nan" else None] = np.nan
+    viewer = ViewerModel()
+    viewer.add_image(pixels, name="odd", rgb=kind == "rgb", contrast_limits=None if kind == "rgb" else (0, 4000))
+    viewer.add_image(after, name="after", metadata={"cellenhance": {}})
+    viewer.add_labels(labels, name="by hand")
+    viewer.dims.ndisplay = 3 if "3-D" in kind else 2
+    panel = make_panel(viewer)
+    for tab in panel._tabs():
+        panel.tabs.setCurrentWidget(tab)
+        run(panel, qtbot)
+        said = text_of(panel)
+        assert said and "unexpected" not in said and "Traceback" not in said
+        if kind == "all nan":
+            assert "The image contains no numbers" in said or said.startswith("Nothing could be measured"), said
+        else:
+            assert "color:" not in said, said
 
 
 # --- life -----------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_an_error_is_a_sentence_and_the_next_change_tries_again(
     qtbot.waitUntil(lambda: "out of memory" in live.badge.hint.text(), timeout=5000)
     session.error = ImageError("the plane holds no numbers")
     live.strength.set_value(2.0)
-    qtbot.waitUntil(lambda: live.badge.hint.text() == "the plane holds no numbers", timeout=5000)
+    qtbot.waitUntil(lambda: live.badge.hint.text() == "The plane holds no numbers", timeout=5000)
     session.error = None
     live.strength.set_value(1.5)
     qtbot.waitUntil(lambda: "cells preview" in viewer.layers, timeout=5000)

@@ -15,9 +15,10 @@ from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.widgets._filter_picker import grouped
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import axes_problem, has_stack
+from napari_cellenhance.widgets._persistence import told_in_strengths
 from napari_cellenhance.widgets._preview_request import PreviewStatus, badge_text, cap_region
 from napari_cellenhance.widgets._settings import PluginSettings, settings_from
-from napari_cellenhance.widgets._status import alarm, progress_text
+from napari_cellenhance.widgets._status import StatusFoot, alarm, progress_text
 from napari_cellenhance.widgets._strength import decimals_for, end_labels, to_ticks, to_value
 from napari_cellenhance.widgets.enhance import device_line
 from napari_cellenhance.workflows.progress import Progress
@@ -107,7 +108,7 @@ def test_has_stack() -> None:
 
 
 def test_errors_become_sentences() -> None:
-    assert error_sentence(ImageError("the image is empty")) == "the image is empty"
+    assert error_sentence(ImageError("the image is empty")) == "The image is empty"
     assert "memory" in error_sentence(MemoryError())
     assert "pip install torch" in error_sentence(ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert "KeyError" in error_sentence(KeyError("x"))
@@ -158,3 +159,44 @@ def test_settings_take_defaults_for_nonsense() -> None:
     assert settings_from(good) == PluginSettings(
         device="cpu", memory_limit_mb=900, cache_folder="/x", preview_delay_ms=90
     )
+
+
+def test_a_sweep_says_what_it_does_on_each_plane() -> None:
+    told: list[Progress] = []
+    tell = told_in_strengths(told.append, 16)
+    for progress in (
+        Progress(n_done=0, n_total=0, message="Loading NU-Net"),
+        Progress(n_done=0, n_total=1, message="Plane 1 of 1"),
+        Progress(n_done=1, n_total=3, message="Plane 2 of 3"),
+        Progress(n_done=20, n_total=48, message="Plane 2 of 3, strength 5 of 16"),
+        Progress(n_done=3, n_total=3, message="Done"),
+    ):
+        tell(progress)
+    assert [progress_text(progress) for progress in told] == [
+        "Loading NU-Net",
+        "Following the objects through 16 strengths",
+        "Plane 2 of 3, through 16 strengths",
+        "Plane 2 of 3, strength 5 of 16",
+        "Done · 3 of 3",
+    ]
+    assert [progress.n_total for progress in told] == [0, 0, 3, 48, 3]
+
+
+def test_a_bar_of_which_nothing_is_done_moves_by_itself(qtbot: Any) -> None:
+    foot = StatusFoot()
+    qtbot.addWidget(foot)
+    foot.show_progress(Progress(n_done=0, n_total=1, message="Plane 1 of 1"))
+    assert (foot.bar.minimum(), foot.bar.maximum()) == (0, 0)
+    foot.show_progress(Progress(n_done=1, n_total=4))
+    assert (foot.bar.value(), foot.bar.maximum()) == (1, 4)
+
+
+def test_only_the_sentence_that_was_told_is_taken_back(qtbot: Any) -> None:
+    foot = StatusFoot()
+    qtbot.addWidget(foot)
+    foot.show_info("Because of <3 px.")
+    foot.take_back("Because of <3 px.")
+    assert foot.message.text() == ""
+    foot.show_info("Done.")
+    foot.take_back("Because of <3 px.")
+    assert foot.message.text() == "Done."

@@ -101,9 +101,30 @@ def test_suggest_moves_the_slider_and_the_recipe_says_so(
     assert fake_run.requests[0].suggestion == FOUND
     panel.strength.set_value(4.0)
     assert panel.choices().suggestion is None
+    assert "Done" in panel.foot.message.text(), "what came after the suggestion stays"
     viewer.add_image(np.zeros((32, 32), np.uint8), name="other")
     panel.layers.choose(viewer.layers["other"])
     assert panel.strength.slider.mark is None
+
+
+def test_the_reason_goes_when_the_strength_is_another_one(
+    make_panel: MakePanel, viewer: ViewerModel, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_advisor, "suggest_on_view", lambda *_, **__: FOUND)
+    panel = make_panel(viewer)
+
+    def suggest() -> None:
+        panel.strength.suggest.click()
+        qtbot.waitUntil(lambda: panel.foot.message.text() == "Because.", timeout=5000)
+
+    suggest()
+    panel.strength.slider.setValue(700)
+    assert panel.foot.message.text() == ""
+    assert panel.strength.slider.mark == 300, "the mark stays, and its tooltip says why"
+    suggest()
+    viewer.add_image(np.zeros((32, 32), np.uint8), name="other")
+    panel.layers.choose(viewer.layers["other"])
+    assert panel.foot.message.text() == ""
 
 
 def test_suggest_says_what_is_wrong(
@@ -242,7 +263,7 @@ def test_the_panel_hands_the_map_on(
 
 
 def test_a_persistence_map_becomes_layers_and_a_table(
-    make_panel: MakePanel, viewer: ViewerModel, qtbot: Any, tmp_path: Path
+    make_panel: MakePanel, viewer: ViewerModel, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import napari_cellenhance.core.inference  # noqa: F401 - the first import of torch may take its time
 
@@ -250,9 +271,19 @@ def test_a_persistence_map_becomes_layers_and_a_table(
     panel.filters.choose("gaussian")
     panel.persistence.n_strengths.setValue(5)
     assert not panel.persistence.save.isEnabled()
+    told: list[tuple[str, int, int]] = []
+    honest = panel.foot.show_progress
+
+    def note(progress: Any) -> None:
+        honest(progress)
+        told.append((panel.foot.progress.text(), panel.foot.bar.minimum(), panel.foot.bar.maximum()))
+
+    monkeypatch.setattr(panel.foot, "show_progress", note)
     panel.persistence.make.click()
     assert not panel.persistence.make.isEnabled()
     qtbot.waitUntil(lambda: panel._job is None, timeout=120000)
+    assert ("Following the objects through 5 strengths", 0, 0) in told, "a bar that moves by itself"
+    assert not [text for text, _, _ in told if "Plane" in text]
     image = viewer.layers["cells persistence"]
     assert image.blending == "translucent_no_depth"  # added to a bright layer, all colours would be white
     objects = viewer.layers["cells objects by persistence"]

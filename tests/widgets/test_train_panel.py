@@ -158,14 +158,38 @@ def test_every_way_of_learning_asks_for_what_it_needs(panel: Any, tmp_path: Path
 
     assert learn_from("labels") == "" and panel.foot.run.isEnabled() and panel.goal.why.isHidden()
     assert "perceptual network" in learn_from("images") and not panel.goal.why.isHidden()
-    network = tmp_path / "vgg.safetensors"
+    for text in (panel.goal.why.text(), panel.goal.choose_file.toolTip()):
+        assert "SqueezeNet 1.1" in text and "recommended" in text and "distilled VGG-19" in text
+    network = tmp_path / "squeezenet1_1.safetensors"
     network.touch()
     panel.goal.choose_perception(str(network))
-    assert text_of(panel) == "" and panel.goal.why.isHidden() and panel.goal.perception.text() == "vgg.safetensors"
+    assert text_of(panel) == "" and panel.goal.why.isHidden() and "squeezenet1_1" in panel.goal.perception.text()
     network.unlink()
     assert "not there any more" in learn_from("both")
     panel.images.forms()[0].labels.choose(None)
     assert "Painted objects" in learn_from("labels")
+
+
+def test_little_painted_on_the_whole_plane_is_said_in_sight(panel: Any, viewer: ViewerModel, qtbot: Any) -> None:
+    form = panel.images.forms()[0]
+    line = form.unpainted
+    qtbot.waitUntil(lambda: "Only 6 objects are painted" in line.text() and not line.isHidden(), timeout=20000)
+    assert "taught as ground" in line.text() and "the box around what is painted" in line.text()
+    form.cover.setCurrentIndex(form.cover.findData("box"))
+    assert line.isHidden() and not line.text()
+    form.cover.setCurrentIndex(form.cover.findData("plane"))
+    assert not line.isHidden()
+    panel.goal.teach.setCurrentIndex(panel.goal.teach.findData("images"))
+    assert line.isHidden(), "the objects only give the diameter"
+    panel.goal.teach.setCurrentIndex(panel.goal.teach.findData("labels"))
+    assert not line.isHidden()
+    many = np.arange(96 * 112).reshape(96, 112) // 100
+    viewer.layers["painted"].data_setitem(np.nonzero(many), many[many > 0])
+    qtbot.waitUntil(line.isHidden, timeout=20000)
+    viewer.layers["painted"].data = np.zeros((96, 112), int)
+    qtbot.waitUntil(lambda: "Nothing is painted" in line.text() and not line.isHidden(), timeout=20000)
+    form.labels.choose(None)
+    assert line.isHidden()
 
 
 def test_the_perceptual_network_is_remembered(make_panel: MakePanel, viewer: ViewerModel, monkeypatch: Any) -> None:
@@ -192,6 +216,55 @@ def test_a_request_says_what_the_panel_says(panel: Any, viewer: ViewerModel, cel
     request = panel.request()
     assert request.data[0].labels is None and request.masks[0].shape == cells.labels.shape
     assert request.init_from is None and request.n_steps == TrainRequest(data="", out="").n_steps
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.full((40, 50), np.nan, np.float32), "The image contains no numbers"),
+        (np.full((40, 50), 7, np.uint8), "No object size could be suggested; please type it"),
+        (np.ones((1, 1), np.uint8), "No object size could be suggested; please type it"),
+        (np.zeros((1, 1, 2, 1, 2, 16, 16), np.uint8), "7 dimensions"),
+    ],
+    ids=["nan", "flat", "one pixel", "seven dimensions"],
+)
+def test_an_image_that_cannot_be_judged_says_why_and_nobody_waits_for_ever(
+    make_panel: MakePanel, qtbot: Any, pixels: Any, said: str
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(pixels, name="odd", contrast_limits=(0, 1), rgb=False)
+    panel = make_panel(viewer)
+    qtbot.waitUntil(lambda: said in text_of(panel), timeout=20000)
+    assert "wait a moment" not in text_of(panel) and not panel.foot.run.isEnabled()
+    if said.startswith("No object"):
+        panel.images.forms()[0].diameter.setValue(12.0)
+        assert "diameter" not in text_of(panel)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "stack", "bool", "some nan"])
+def test_usual_images_of_all_kinds_can_be_trained_on(
+    make_panel: MakePanel, cells: Any, qtbot: Any, fake_train: FakeTrain, kind: str
+) -> None:
+    pixels, labels = np.asarray(cells.image, np.float32), cells.labels
+    if kind == "rgb":
+        pixels = np.repeat((255 * pixels / pixels.max()).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    elif kind == "stack":
+        pixels, labels = np.stack([pixels] * 3), np.stack([labels] * 3)
+    elif kind == "bool":
+        pixels = labels > 0
+    else:
+        pixels = pixels.copy()
+        pixels[:20, :20] = np.nan
+    viewer = ViewerModel()
+    viewer.add_image(pixels, name="odd", rgb=kind == "rgb")
+    viewer.add_labels(labels, name="painted")
+    viewer.dims.ndisplay = 3 if kind == "stack" else 2
+    panel = make_panel(viewer)
+    panel.images.forms()[0].labels.choose(viewer.layers["painted"])
+    qtbot.waitUntil(lambda: panel.foot.run.isEnabled(), timeout=20000)
+    panel.train()
+    finish(qtbot, panel)
+    assert "is in the list of filters" in text_of(panel) and "unexpected" not in text_of(panel)
 
 
 def test_several_layers_keep_their_own_settings(panel: Any, viewer: ViewerModel, cells: Any, qtbot: Any) -> None:
@@ -299,7 +372,7 @@ def test_an_error_becomes_a_sentence_and_the_panel_lives_on(panel: Any, qtbot: A
     fake_train.error = ImageError("the labels do not fit")
     panel.train()
     finish(qtbot, panel)
-    assert "the labels do not fit" in text_of(panel) and panel.foot.run.isEnabled()
+    assert "The labels do not fit" in text_of(panel) and panel.foot.run.isEnabled()
 
 
 def test_closing_the_dock_ends_the_training_at_its_checkpoint(panel: Any, qtbot: Any, fake_train: FakeTrain) -> None:

@@ -12,6 +12,7 @@ from napari_cellenhance.core.recipes.classical import CLASSICAL
 from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
 from napari_cellenhance.widgets._train_curves import curves_of, losses_in, marks_of
 from napari_cellenhance.widgets._train_goal import TrainGoal, model_id_of
+from napari_cellenhance.widgets._train_guess import Painted, measure_painted, unpainted_warning
 from napari_cellenhance.widgets._train_run import News, ended_sentence, threads_beside_window, tunable
 from napari_cellenhance.widgets._train_view import BeforeAfter
 from napari_cellenhance.workflows.progress import Progress
@@ -119,3 +120,29 @@ def test_random_weights_stay_chosen_when_a_new_filter_is_listed(qtbot: Any) -> N
     goal.set_models(tunable(list_models()))
     assert goal.goal().init_from is None
     goal.release()
+
+
+def test_how_much_is_painted_counts_planes_with_paint_only() -> None:
+    labels = np.zeros((3, 40, 50), int)
+    assert measure_painted(labels) == Painted()
+    labels[1, :20, :25] = 7
+    assert measure_painted(labels) == Painted(n_objects=1.0, box_share=0.25)
+    labels[2, 5, 5], labels[2, 34, 44], labels[2, 20, 20] = 1, 2, 3
+    assert measure_painted(labels) == Painted(n_objects=2.0, box_share=(0.25 + 30 * 40 / 2000) / 2)
+
+
+@pytest.mark.parametrize(
+    ("n_objects", "box_share", "said"),
+    [
+        (0.0, 0.0, "Nothing is painted in this layer yet"),
+        (1.0, 0.9, "Only 1 object is painted (every object needs a number"),
+        (9.0, 0.9, "Only 9 objects are painted"),
+        (40.0, 0.2, "in 20% of the plane only"),
+        (10.0, 0.5, ""),
+    ],
+)
+def test_few_objects_or_a_part_of_the_plane_are_warned_of(n_objects: float, box_share: float, said: str) -> None:
+    painted = Painted(n_objects, box_share)
+    warning = unpainted_warning(painted, is_plane=True)
+    assert said in warning and bool(said) == bool(warning)
+    assert bool(unpainted_warning(painted, is_plane=False)) == (n_objects == 0)

@@ -28,6 +28,8 @@ class StrengthAdvisor(QObject):
     preview : LivePreview
     tell, complain : callable
         Take one sentence for the user.
+    take_back : callable
+        Takes a sentence that was told away, if it is still there.
     """
 
     def __init__(
@@ -36,14 +38,18 @@ class StrengthAdvisor(QObject):
         preview: LivePreview,
         tell: Callable[[str], None],
         complain: Callable[[str], None],
+        take_back: Callable[[str], None],
     ) -> None:
         super().__init__()
-        self._slider, self._preview, self._tell, self._complain = slider, preview, tell, complain
+        self._slider, self._preview = slider, preview
+        self._tell, self._complain, self._take_back = tell, complain, take_back
+        self._said = ""
         self._mailbox = LatestOnly()
         self._mailbox.delivered.connect(self._on_delivered)
         self._newest = 0
         self._gone = Event()
         slider.suggestion_wanted.connect(self.look)
+        slider.changed.connect(self._on_moved)
 
     def show_error(self, message: str) -> None:
         """Show a sentence."""
@@ -61,10 +67,22 @@ class StrengthAdvisor(QObject):
         self._newest = self._mailbox.submit(work)
 
     def forget(self) -> None:
-        """Take the mark away, and do not wait for an answer: it was about something else."""
+        """Take mark and sentence away, and do not wait for an answer: it was about something else."""
         self._newest = 0
+        self._unsay()
         self._slider.set_searching(is_searching=False)
         self._slider.show_suggestion(None)
+
+    @guarded
+    def _on_moved(self) -> None:
+        """The reason for a strength says nothing about another one; the mark and its tooltip stay."""
+        if self._slider.suggestion is None:
+            self._unsay()
+
+    def _unsay(self) -> None:
+        said, self._said = self._said, ""
+        if said:
+            self._take_back(said)
 
     @guarded
     def _on_delivered(self, ticket: int, outcome: Outcome) -> None:
@@ -75,7 +93,8 @@ class StrengthAdvisor(QObject):
             self._complain(error_sentence(outcome.error))
             return
         self._slider.show_suggestion(outcome.value)
-        self._tell(outcome.value.reason)
+        self._said = outcome.value.reason
+        self._tell(self._said)
 
     def close(self, *_: Any) -> None:
         """Stop; touches nothing of Qt."""

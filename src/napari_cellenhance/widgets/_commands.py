@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_cellenhance.widgets._settings import PLUGIN
+from napari_cellenhance.widgets._docking import ENHANCE, open_panel
 
 __all__ = ["DOCK_TITLE", "enhance_selected", "save_selected", "segment_selected"]
 
@@ -34,7 +34,7 @@ def _run_on_selected(*, wants_labels: bool) -> None:
     if layer is None:
         _tell("Select an image layer first.")
         return
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK_TITLE)
+    panel = open_panel(viewer, ENHANCE, DOCK_TITLE)
     panel.select(layer)
     if wants_labels:
         panel.outputs.wants_labels.setChecked(True)

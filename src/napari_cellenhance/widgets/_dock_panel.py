@@ -9,18 +9,34 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._guard import guarded
 
 __all__ = ["DockPanel"]
 
 
 class DockPanel(QWidget):
-    """A panel that notices the end of its dock, cancels its job and lets go of the viewer, once."""
+    """A panel that notices the end of its dock, cancels its job and lets go of the viewer, once.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    viewer : ViewerModel
+    name : str
+        Object name, one of ``_docking.PANELS``.
+    """
+
+    def __init__(self, viewer: Any, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._viewer = viewer
+        self.setObjectName(name)
+        TabWhenShown(self)
         self._gone = threading.Event()
         self._job: Any = None
+
+    @property
+    def viewer(self) -> Any:
+        """The viewer that the panel belongs to."""
+        return self._viewer
 
     def event(self, event: QEvent | None) -> bool:
         """Notice that the dock was closed: napari takes the panel out of it without a close event."""

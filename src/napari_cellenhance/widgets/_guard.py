@@ -29,7 +29,8 @@ def error_sentence(error: BaseException) -> str:
     full report is.
     """
     if isinstance(error, CellEnhanceError):
-        return str(error)
+        text = str(error)
+        return text[:1].upper() + text[1:]
     if isinstance(error, MemoryError):
         return (
             "There is not enough memory for this image. Lower the memory limit in the preferences, "

@@ -85,6 +85,7 @@ class ImageForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shape: tuple[int, ...] = ()
+        self._note = ""
         self._is_dark_chosen_by_hand = False
         self.axes = QLineEdit()
         self.axes.setMaxLength(8)
@@ -142,7 +143,11 @@ class ImageForm(QWidget):
 
     def problem(self) -> str:
         """What is wrong with the axes; empty when nothing is."""
-        return axes_problem(self.axes_text, self._shape) if self._shape else ""
+        if not self._shape:
+            return ""
+        if self._note and not self.axes_text:
+            return self._note  # why no axes could be guessed
+        return axes_problem(self.axes_text, self._shape)
 
     def show_view(self, view: LayerView | None) -> None:
         """Fill in the guesses for another layer."""
@@ -150,6 +155,7 @@ class ImageForm(QWidget):
         self._is_dark_chosen_by_hand = False
         self.setEnabled(view is not None)
         axes, note = ("", "") if view is None else axes_of(view)
+        self._note = note if view is not None and not axes else ""
         was_blocked = self.axes.blockSignals(True)
         self.axes.setText(axes)
         self.axes.blockSignals(was_blocked)

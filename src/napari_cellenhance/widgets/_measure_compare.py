@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
 from napari_cellenhance.widgets._guard import guarded
@@ -24,6 +25,12 @@ _ROWS = (
     ("Michelson", "michelson", 3, "(objects − ground) / (objects + ground), from −1 to 1: does not explode at 0."),
     ("AUROC", "auroc", 3, "Probability that a pixel of an object is brighter than one of the ground; 0.5 is chance."),
     ("Otsu IoU", "otsu_iou", 3, "Overlap of the mask with what lies above Otsu's threshold: 1 is perfect."),
+)
+
+_BLACK_GROUND_TIP = (
+    "Whether the ground is black, or nearly so (below 1/1000 of the range of grey values); of several planes, on how "
+    "many. Dividing by next to nothing would make the contrast ratio endless: there 1/1000 of the range was taken "
+    "instead, and “≥” means “at least”. Compare by Michelson or AUROC then."
 )
 
 
@@ -46,12 +53,12 @@ def compare_cells(result: CompareResult, plane: str | None) -> tuple[list[tuple[
         for mean, sd in zip(means, sds, strict=True):
             text = _cell(mean, sd, measure, digits)
             line.append(
-                f"≥ {text}" if measure in ("contrast_ratio", "gain", "fold") and _is_floored(mean, text) else text
+                f"≥ {text}" if measure in ("contrast_ratio", "gain", "fold") and _is_at_least(mean, text) else text
             )
         cells.append(line)
     rows = [(title, tip) for title, _, _, tip in _ROWS]
-    rows.append(("Floor hit", "Planes whose ground was below 1/1000 of the range: the ratio there says “at least”."))
-    cells.append([_floor_text(mean) for mean in means])
+    rows.append(("Black ground", _BLACK_GROUND_TIP))
+    cells.append([_black_text(mean) for mean in means])
     return rows, [mean.layer for mean in means], cells
 
 
@@ -60,11 +67,11 @@ def _cell(mean: CompareRow, sd: CompareRow | None, measure: str, digits: int) ->
     return number_text(value, digits) if sd is None else with_sd(value, float(getattr(sd, measure)), digits)
 
 
-def _is_floored(row: CompareRow, text: str) -> bool:
+def _is_at_least(row: CompareRow, text: str) -> bool:
     return row.hit_floor > 0 and text != "–"
 
 
-def _floor_text(row: CompareRow) -> str:
+def _black_text(row: CompareRow) -> str:
     if row.n_planes == 1:
         return "yes" if row.hit_floor else "no"
     return f"{row.hit_floor} of {row.n_planes}"
@@ -143,6 +150,8 @@ class CompareTab(MeasureTab):
         self.mask_line.setVisible(True)
         self._refresh()
         begin = "Done." if result.is_complete else "Cancelled: the table holds the planes that were done."
+        if result.is_complete and not any(np.isfinite(row.michelson) or np.isfinite(row.auroc) for row in result.rows):
+            begin = "Nothing could be measured: choose another image, or another mask."
         return " ".join([begin, *result.notes])
 
     @guarded

@@ -60,7 +60,8 @@ class DetectTab(MeasureTab):
         self.measure.setToolTip("From the objects of the mask; without a mask as the raw image suggests.")
         self.truth = LayerCombo(
             "Annotated points",
-            "Where the objects really are: a Points layer, or the mask's objects.",
+            "Where the objects really are: a Points layer that a person made or checked, or the mask's objects. "
+            "Points that this plugin found are not listed: they would be compared with themselves.",
             (_NONE, _CENTRES),
         )
         self.reach = _box(

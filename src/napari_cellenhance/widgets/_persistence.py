@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,38 @@ from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._layers import Choices, LayerView
 from napari_cellenhance.widgets._results import METADATA_KEY, LayerTuple, placed
 from napari_cellenhance.workflows.persistence import PersistenceResult
+from napari_cellenhance.workflows.progress import OnProgress, Progress
 
-__all__ = ["PersistenceBox", "persistence_layers"]
+__all__ = ["PersistenceBox", "persistence_layers", "told_in_strengths"]
 
 _WORDS = (
     "Sweeps the strength and shows for every object how long it is found, from 0 to 1. Objects that last are real "
     "more often; those that appear only at high strength may be made up."
 )
+
+
+def told_in_strengths(on_progress: OnProgress, n_strengths: int) -> OnProgress:
+    """Say what a sweep does on each plane; its length is not known before a first plane is done.
+
+    >>> told = []
+    >>> tell = told_in_strengths(told.append, 16)
+    >>> tell(Progress(n_done=0, n_total=1, message="Plane 1 of 1"))
+    >>> tell(Progress(n_done=1, n_total=3, message="Plane 2 of 3"))
+    >>> [(each.n_total, each.message) for each in told]
+    [(0, 'Following the objects through 16 strengths'), (3, 'Plane 2 of 3, through 16 strengths')]
+    """
+
+    def tell(progress: Progress) -> None:
+        if progress.message.startswith("Plane ") and "strength" not in progress.message:
+            if progress.n_total == 1:
+                progress = Progress(
+                    n_done=0, n_total=0, message=f"Following the objects through {n_strengths} strengths"
+                )
+            else:
+                progress = replace(progress, message=f"{progress.message}, through {n_strengths} strengths")
+        on_progress(progress)
+
+    return tell
 
 
 def persistence_layers(result: PersistenceResult, view: LayerView, choices: Choices) -> list[LayerTuple]:

@@ -95,8 +95,8 @@ class StatusFoot(QWidget):
         self.cancel.setText("Cancelling…")
 
     def show_progress(self, progress: Progress) -> None:
-        """Move the bar and its line."""
-        self.bar.setRange(0, max(0, progress.n_total))
+        """Move the bar and its line; a bar of which nothing is done yet moves by itself, lest it look stuck."""
+        self.bar.setRange(0, max(0, progress.n_total) if progress.n_done > 0 else 0)
         self.bar.setValue(progress.n_done)
         self.progress.setText(progress_text(progress))
 
@@ -108,6 +108,11 @@ class StatusFoot(QWidget):
     def add_info(self, text: str) -> None:
         """Add a sentence to what is shown."""
         self.message.setText(f"{self.message.text()} {html.escape(text)}")
+
+    def take_back(self, text: str) -> None:
+        """Take sentences of :meth:`show_info` away, unless others have come since."""
+        if self.message.text() == html.escape(text):
+            self.message.setText("")
 
     def show_error(self, text: str) -> None:
         """Show a sentence that must be seen."""

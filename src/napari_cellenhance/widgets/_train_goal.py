@@ -43,9 +43,9 @@ _TEACH: tuple[tuple[str, Teach, str], ...] = (
     ("Images and painted objects", "both", "Both at once: painted objects where there are some, the images elsewhere."),
 )
 WHY_PERCEPTION = (
-    "To learn from images alone, pictures are compared by a “perceptual network” (VGG-19), which is not part of this "
-    "plugin for its size and licence: choose the file of the distilled VGG-19 encoder (.safetensors; "
-    "see the documentation), or install torchvision."
+    "To learn from images alone, pictures are compared by a “perceptual network”, whose weights are not part of this "
+    "plugin. Choose its file (.safetensors): the distilled VGG-19 encoder (4 MB, recommended: the shipped mask shapes "
+    "belong to it), or SqueezeNet 1.1; or install torchvision. Where to get them is in the documentation."
 )
 TORCHVISION = "torchvision"
 _DEFAULT = TrainRequest(data="", out="")
@@ -134,7 +134,10 @@ class TrainGoal(QWidget):
         self.perception = QLabel()
         self.perception.setWordWrap(True)
         self.choose_file = QPushButton("Choose file…")
-        self.choose_file.setToolTip("The distilled VGG-19 encoder, a .safetensors file. The choice is remembered.")
+        self.choose_file.setToolTip(
+            "A .safetensors file: the distilled VGG-19 encoder (recommended), or SqueezeNet 1.1 as torchvision names "
+            "its weights. The choice is remembered."
+        )
         self.use_torchvision = QPushButton("Use torchvision")
         self.use_torchvision.setToolTip("Take the VGG-19 of torchvision; its weights are fetched once (550 MB).")
         self.use_torchvision.setVisible(has_torchvision())
@@ -348,14 +351,17 @@ class TrainGoal(QWidget):
         self._form.setRowVisible(self._network, needs_network)
         self._form.setRowVisible(self.why, needs_network and not self._perception)
         self._form.setRowVisible(self.masks, needs_network)
-        self.masks.set_none_text("My painted objects" if teach == "both" else "Round blobs")
+        self.masks.set_first("My painted objects" if teach == "both" else "Round blobs")
         self.perception.setText(perception_text(self._perception))
 
     @guarded
     def _ask_for_file(self) -> None:
         folder = str(Path(self._perception).parent) if self._perception not in ("", TORCHVISION) else ""
         path, _ = QFileDialog.getOpenFileName(
-            self, "Perceptual network: distilled VGG-19 encoder", folder, "Weights (*.safetensors)"
+            self,
+            "Perceptual network: distilled VGG-19 encoder, or SqueezeNet 1.1",
+            folder,
+            "Weights (*.safetensors)",
         )
         if path:
             self.choose_perception(path)

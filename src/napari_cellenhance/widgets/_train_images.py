@@ -32,6 +32,7 @@ class TrainImages(QWidget):
         self._viewer = viewer
         self._layers: list[Any] = []
         self._forms: dict[int, TrainLayerForm] = {}
+        self._is_taught = True
         self._problem = QLabel()
         self._problem.setWordWrap(True)
         self._problem.setVisible(False)
@@ -70,6 +71,12 @@ class TrainImages(QWidget):
             row = self._layers.index(layer)
             self._item(row).setCheckState(Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked)
             self.list.setCurrentRow(row)
+
+    def set_taught(self, is_taught: bool) -> None:
+        """Say whether painted objects teach the filter, or only give the object size."""
+        self._is_taught = is_taught
+        for form in self._forms.values():
+            form.set_taught(is_taught)
 
     def problem(self) -> str:
         """Why training on these layers is not possible; empty when it is."""
@@ -141,6 +148,7 @@ class TrainImages(QWidget):
             layer = self._layers[row]
             if id(layer) not in self._forms:
                 form = TrainLayerForm(self._viewer, layer)
+                form.set_taught(self._is_taught)
                 form.changed.connect(self._tell)
                 self._forms[id(layer)] = form
                 self.stack.addWidget(form)

@@ -249,7 +249,7 @@ class LatestOnly(QObject):
             try:
                 outcome = Outcome(value=work())
             except Exception as error:  # the Outcome carries it to the panel
-                _LOGGER.exception("the live preview failed")
+                _LOGGER.exception("work in the background failed")
                 outcome = Outcome(error=error)
             with self._condition:
                 if self._is_closed:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
 from napari_cellenhance.widgets._dock_panel import DockPanel
-from napari_cellenhance.widgets._docking import TabWhenShown
+from napari_cellenhance.widgets._docking import ENHANCE
 from napari_cellenhance.widgets._enhance_parts import (
     SCOPES,
     STATISTICS,
@@ -31,7 +31,7 @@ from napari_cellenhance.widgets._import_models import ImportBox, imported_senten
 from napari_cellenhance.widgets._layer_picker import LayerPicker
 from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, snapshot
 from napari_cellenhance.widgets._outputs import OutputChoice
-from napari_cellenhance.widgets._persistence import PersistenceBox, persistence_layers
+from napari_cellenhance.widgets._persistence import PersistenceBox, persistence_layers, told_in_strengths
 from napari_cellenhance.widgets._preview import LivePreview
 from napari_cellenhance.widgets._preview_badge import PreviewBadge
 from napari_cellenhance.widgets._results import count_objects, result_layers, result_sentence
@@ -65,10 +65,8 @@ class EnhancePanel(DockPanel):
     """
 
     def __init__(self, viewer: napari.components.ViewerModel, session: Any = None) -> None:
-        super().__init__()
-        self._viewer = viewer
+        super().__init__(viewer, ENHANCE)
         self._job: Job | None = None
-        TabWhenShown(self)
         self._samples = LatestOnly()
         self._sampled = 0
         self.layers = LayerPicker(viewer)
@@ -96,8 +94,10 @@ class EnhancePanel(DockPanel):
         self.imports_fold = Fold("Import models", "Networks that the authors publish.", self.imports)
         self.foot = StatusFoot()
         self.preview = LivePreview(viewer, self._preview_source, session)
-        self.advisor = StrengthAdvisor(self.strength, self.preview, self.foot.show_info, self.foot.show_error)
-        self.setObjectName("cellenhance-enhance")
+        foot = self.foot
+        self.advisor = StrengthAdvisor(
+            self.strength, self.preview, foot.show_info, foot.show_error, take_back=foot.take_back
+        )
         self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self._connect()
@@ -269,7 +269,8 @@ class EnhancePanel(DockPanel):
 
         def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> PersistenceResult:
             request = PersistenceRequest(enhance=build_request(view, choices, settings), n_strengths=n_strengths)
-            return persistence.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+            tell = told_in_strengths(on_progress, n_strengths)
+            return persistence.run(request, on_progress=tell, is_cancelled=is_cancelled)
 
         self._start(f"Persistence of {view.name}", work, partial(self._show_persistence, view, choices))
 

@@ -11,13 +11,13 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._dock_panel import DockPanel
-from napari_cellenhance.widgets._docking import TabWhenShown
+from napari_cellenhance.widgets._docking import MEASURE
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._measure_compare import CompareTab
 from napari_cellenhance.widgets._measure_detect import DetectTab
 from napari_cellenhance.widgets._measure_form import MeasureForm, layers_of
 from napari_cellenhance.widgets._measure_histogram import HistogramTab
-from napari_cellenhance.widgets._measure_layers import Chosen
+from napari_cellenhance.widgets._measure_layers import Chosen, is_enhanced
 from napari_cellenhance.widgets._measure_segment import SegmentTab
 from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob
 from napari_cellenhance.widgets._results import LayerTuple
@@ -44,10 +44,8 @@ class MeasurePanel(DockPanel):
     """
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
-        super().__init__()
-        self._viewer = viewer
+        super().__init__(viewer, MEASURE)
         self._job: Job | None = None
-        TabWhenShown(self)
         self._said: dict[MeasureTab, str] = {}
         self.form = MeasureForm(viewer)
         self.compare, self.detect = CompareTab(), DetectTab()
@@ -57,7 +55,6 @@ class MeasurePanel(DockPanel):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LIVE_AFTER_MS)
-        self.setObjectName("cellenhance-measure")
         self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self._connect()
@@ -125,7 +122,8 @@ class MeasurePanel(DockPanel):
 
     @guarded
     def _on_refilled(self) -> None:
-        self.detect.fill_points(layers_of(self._viewer, "Points"))
+        points = layers_of(self._viewer, "Points")
+        self.detect.fill_points([layer for layer in points if not is_enhanced(layer)])  # blobs are no annotation
 
     @guarded
     def _on_tab(self) -> None:

@@ -11,10 +11,10 @@ from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollA
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
 from napari_cellenhance.widgets._dock_panel import DockPanel
-from napari_cellenhance.widgets._docking import TabWhenShown
+from napari_cellenhance.widgets._docking import ENHANCE, TRAIN, open_panel
 from napari_cellenhance.widgets._filter_picker import refill_all
 from napari_cellenhance.widgets._guard import error_sentence, guarded
-from napari_cellenhance.widgets._settings import PLUGIN, read_settings, write_setting
+from napari_cellenhance.widgets._settings import read_settings, write_setting
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._train_goal import TrainGoal, model_id_of
 from napari_cellenhance.widgets._train_images import TrainImages
@@ -44,14 +44,12 @@ class TrainPanel(DockPanel):
     """
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
-        super().__init__()
-        self._viewer = viewer
+        super().__init__(viewer, TRAIN)
         self._job: Job | None = None
         self._run: TrainRun | None = None
         self._last: TrainRun | None = None
         self._made: str = ""
         self._measured: tuple[tuple[Any, ...], TrainEstimate] | None = None
-        TabWhenShown(self)
         self.images = TrainImages(viewer)
         self.goal = TrainGoal(viewer, tunable(list_models()), read_settings().perception)
         self.view = TrainView()
@@ -59,7 +57,6 @@ class TrainPanel(DockPanel):
         self.stop = QPushButton("Stop, keep best")
         self.resume = QPushButton("Resume")
         self.try_now = QPushButton("Try it now")
-        self.setObjectName("cellenhance-train")
         self.setMinimumWidth(_MIN_WIDTH_PX)
         self._word_buttons()
         self._lay_out()
@@ -140,6 +137,7 @@ class TrainPanel(DockPanel):
         if self._gone.is_set():
             return
         forms = self.images.forms()
+        self.images.set_taught(self.goal.goal().teach != "images")
         self.goal.suggest_name(str(forms[0].layer.name) if forms else "")
         problem = self.problem()
         is_free = self._job is None
@@ -294,11 +292,10 @@ class TrainPanel(DockPanel):
     @guarded
     def _on_try(self) -> None:
         """Open the Enhance dock on the first training image with the new filter, and switch its preview on."""
-        window = getattr(self._viewer, "window", None)
         forms = self.images.forms()
-        if window is None or not self._made:
+        if not hasattr(self._viewer, "window") or not self._made:
             return
-        _, panel = window.add_plugin_dock_widget(PLUGIN, DOCK_TITLE)
+        panel = open_panel(self._viewer, ENHANCE, DOCK_TITLE)
         panel.filters.refill(list_filters())
         panel.filters.choose(self._made)
         if forms:

@@ -316,7 +316,7 @@ def to_rows(result: CompareResult) -> list[dict[str, Any]]:
             "layer": row.layer,
             "plane": row.plane,
             **{measure: getattr(row, measure) for measure in _MEASURES},
-            "denominator_floor_hit": row.hit_floor,
+            "ground_is_black": row.hit_floor,
             "n_planes": row.n_planes,
             "mask": "automatic (Otsu)" if result.is_mask_automatic else "given",
         }
