@@ -29,7 +29,7 @@ from napari_cellenhance.core.tiling import Region
 
 __all__ = ["FrozenEnhancer", "FrozenFeatures"]
 
-_BYTES_PER_PX = {torch.float32: 400, torch.bfloat16: 200, torch.float16: 200}
+_BYTES_PER_PX = {torch.float32: 520, torch.bfloat16: 280, torch.float16: 280}
 """Peak of one pass, per pixel: the first map of 32 channels at full size, its padding and the one that follows."""
 
 
