@@ -148,9 +148,7 @@ class Variant:
 
 GUIDED: dict[str, Any] = {"paired": 1.0}
 VARIANTS = {
-    "base": Variant(
-        "the recipe: frozen norms, conditioned decoder, distilled VGG-19, noise, dim crops, 10–44 px"
-    ),
+    "base": Variant("the recipe: frozen norms, conditioned decoder, distilled VGG-19, noise, dim crops, 10–44 px"),
     "instance": Variant("instance norms, the last one conditioned", published),
     "head": Variant("frozen norms, the last one conditioned", frozen),
     "full": Variant("instance norms, all 15 conditioned", FullyConditioned),
