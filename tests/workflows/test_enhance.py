@@ -483,7 +483,7 @@ def test_tile_side_follows_the_limit() -> None:
     sides = [tile_side(mb, 520) for mb in (1, 50, 200, 2000, 10**6)]
     assert sides == sorted(sides)
     assert sides[0] == 32
-    assert sides[-1] == 2048
+    assert sides[-1] == 1536
     for mb, side in zip((50, 200, 2000), sides[1:4], strict=True):
         assert (side + 112) ** 2 * 520 <= mb * 10**6
 
