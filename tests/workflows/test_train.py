@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from napari_cellenhance.workflows._train_setup import KNOTS
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.train import TrainProgress, TrainRequest, run
 from napari_cellenhance.zoo.manifest import find_model, list_models, read_user_card
-from napari_cellenhance.zoo.weights import load_state
+from napari_cellenhance.zoo.weights import load_model, load_state
 
 
 @pytest.fixture
@@ -108,3 +109,23 @@ def test_torchvision_is_asked_for_when_missing(request_: TrainRequest, monkeypat
     for perception in ("torchvision", "squeezenet"):
         with pytest.raises(ModelNotFoundError, match="pip install torchvision"):
             run(replace(request_, perception=perception))
+
+
+@pytest.mark.parametrize(("norm", "conditioning"), [("frozen", "decoder"), ("instance", "head")])
+def test_the_norms_of_a_new_network_are_chosen_and_kept(
+    request_: TrainRequest, norm: Literal["frozen", "instance"], conditioning: str
+) -> None:
+    result = run(replace(request_, norm=norm, n_steps=1, validate_every=1))
+    card = read_user_card(result.card)
+    assert (card.architecture["norm"], card.architecture["conditioning"]) == (norm, conditioning)
+    assert card.training["recipe"]["norms_freeze_at"] == 0  # half of one update
+    state = load_state(result.weights)
+    assert any(name.endswith("running_var") for name in state) == (norm == "frozen")
+
+
+def test_a_tuned_network_keeps_the_statistics_of_its_frozen_norms(request_: TrainRequest) -> None:
+    result = run(replace(request_, init_from="nunet", n_steps=2, validate_every=2, average=0.0))
+    parent, tuned = load_model(find_model("nunet")).state_dict(), load_state(result.weights)
+    for name, value in parent.items():
+        if name.endswith(("running_mean", "running_var")):
+            torch.testing.assert_close(tuned[name], value, rtol=0, atol=0)
