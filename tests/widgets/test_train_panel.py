@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class FakeTrain:
         self.error: Exception | None = None
         self.style = np.linspace(1.0, 0.2, 80)
         self.ended_by = ""
+        self.picture_after_s = 0.0
 
     def __call__(
         self, request: TrainRequest, *, on_progress: Any, is_cancelled: Any, is_discarded: Any, on_picture: Any
@@ -54,6 +56,7 @@ class FakeTrain:
             on_progress(
                 TrainProgress(n_done=i + 1, n_total=request.n_steps, rows=(row,), best_step=20 if i >= 19 else 0)
             )
+        time.sleep(self.picture_after_s)
         on_picture(picture, 1 - picture)
         Path(request.out).mkdir(parents=True, exist_ok=True)
         checkpoint_of(request.out).touch()
@@ -313,6 +316,7 @@ def test_curves_grow_with_the_best_check_marked_and_pictures_shown(
     panel: Any, qtbot: Any, fake_train: FakeTrain
 ) -> None:
     fake_train.go_on.clear()
+    fake_train.picture_after_s = 0.5  # when no report is left to carry it
     panel.train()
     qtbot.waitUntil(lambda: len(panel.view.rows) == 80, timeout=10000)
     assert panel.tabs.currentIndex() == 1 and not panel.foot.run.isEnabled() and panel.stop.isEnabled()

@@ -6,7 +6,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainPanel"]
 
 _MIN_WIDTH_PX = 365  # the title of the dock fits
+_LOOK_EVERY_MS = 250
 
 
 class TrainPanel(DockPanel):
@@ -58,6 +59,10 @@ class TrainPanel(DockPanel):
         self.resume = QPushButton("Resume")
         self.try_now = QPushButton("Try it now")
         self.setMinimumWidth(_MIN_WIDTH_PX)
+        # Reports of the thread are thinned out, and a picture comes between them: look by the clock as well.
+        self._clock = QTimer(self)
+        self._clock.setInterval(_LOOK_EVERY_MS)
+        self._clock.timeout.connect(self._show_news)
         self._word_buttons()
         self._lay_out()
         self._connect()
@@ -222,6 +227,7 @@ class TrainPanel(DockPanel):
         self._made = ""
         self.try_now.setVisible(False)
         self.view.start(is_tuning=run.request.init_from is not None)
+        self._clock.start()
         self.tabs.setCurrentIndex(1)
         self._on_changed()
 
@@ -240,8 +246,10 @@ class TrainPanel(DockPanel):
         self.foot.show_progress(progress)
         self._show_news()
 
+    @guarded
     def _show_news(self) -> None:
-        if self._run is None:
+        if self._run is None or self._gone.is_set():
+            self._clock.stop()
             return
         rows, picture, best_step = self._run.news.take()
         self.view.add(rows, best_step)
