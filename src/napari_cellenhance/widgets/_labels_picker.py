@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cellenhance.widgets._viewer_combo import ViewerCombo
 
-__all__ = ["LabelsPicker", "labels_array", "labels_layers"]
+__all__ = ["LabelsPicker", "labels_array", "labels_layers", "paint_events"]
 
 
 def labels_layers(viewer: Any) -> list[Any]:
@@ -21,6 +21,14 @@ def labels_layers(viewer: Any) -> list[Any]:
 def labels_array(layer: Any) -> Any:
     """Pixels of a Labels layer at full resolution; lazy where they are."""
     return layer.data[0] if layer.multiscale else layer.data
+
+
+def paint_events(layer: Any) -> tuple[Any, ...]:
+    """Events of a Labels layer that tell that its pixels changed; none without a layer, fewer in an older napari."""
+    if layer is None:
+        return ()
+    names = ("data", "paint", "labels_update")
+    return tuple(getattr(layer.events, name) for name in names if hasattr(layer.events, name))
 
 
 class LabelsPicker(ViewerCombo):

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_cellenhance.core.recipes.protocol import StrengthInfo
 from napari_cellenhance.widgets._guard import guarded
+from napari_cellenhance.widgets._labels_picker import paint_events
 from napari_cellenhance.widgets._layers import is_preview
 from napari_cellenhance.workflows.requests import StrengthMap
 
@@ -210,10 +211,7 @@ class StrengthRegions(QWidget):
             event.connect(self._on_painted)
 
     def _paint_events(self) -> tuple[Any, ...]:
-        if self._layer is None:
-            return ()
-        events = self._layer.events
-        return tuple(getattr(events, name) for name in ("data", "paint", "labels_update") if hasattr(events, name))
+        return paint_events(self._layer)
 
     @guarded
     def _on_painted(self) -> None:

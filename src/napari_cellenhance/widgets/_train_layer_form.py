@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_cellenhance.core.object_size import MAX_DIAMETER_PX
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import ImageForm
-from napari_cellenhance.widgets._labels_picker import LabelsPicker, labels_array
+from napari_cellenhance.widgets._labels_picker import LabelsPicker, labels_array, paint_events
 from napari_cellenhance.widgets._layers import LayerView, snapshot
 from napari_cellenhance.widgets._status import alarm
 from napari_cellenhance.widgets._train_guess import Painted, guess_image, measure_painted, unpainted_warning
@@ -243,10 +243,7 @@ class TrainLayerForm(QWidget):
             event.connect(self._on_painted)
 
     def _paint_events(self) -> tuple[Any, ...]:
-        if self._followed is None:
-            return ()
-        events = self._followed.events
-        return tuple(getattr(events, name) for name in ("data", "paint", "labels_update") if hasattr(events, name))
+        return paint_events(self._followed)
 
     @guarded
     def _on_painted(self) -> None:

@@ -8,10 +8,8 @@ References
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -23,8 +21,9 @@ from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.memory import give_back_memory
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_fast import FastNUNet
-from napari_cellenhance.core.models.nunet_layers import HALO_PX, LAST, Plan
+from napari_cellenhance.core.models.nunet_layers import LAST, Plan
 from napari_cellenhance.core.models.nunet_statistics import NormStatistics, Pooled, Source, measure_in_bands
+from napari_cellenhance.core.recipes.loaded_network import LoadedNetwork
 from napari_cellenhance.core.recipes.padded_plane import NETWORK_SCALE, PaddedPlane, inside
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
@@ -55,7 +54,7 @@ class NUNetFeatures:
     """Asked region inside ``plan.region``."""
 
 
-class NUNetEnhancer:
+class NUNetEnhancer(LoadedNetwork):
     """A loaded NU-Net, conditioned on the strength or not.
 
     Parameters
@@ -70,24 +69,8 @@ class NUNetEnhancer:
     """
 
     def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
-        self.info = info
-        self.choice = choice
-        self.memory_limit = memory_limit_mb * 10**6
+        super().__init__(info, choice, _BYTES_PER_PX[choice.dtype], memory_limit_mb)
         self._net = FastNUNet(module, choice.torch_device, choice.dtype)
-
-    halo_px = HALO_PX
-    """Context that :meth:`encode` adds to a region."""
-
-    @property
-    def bytes_per_px(self) -> int:
-        """Estimated working memory per pixel of a tile, in bytes."""
-        return _BYTES_PER_PX[self._net.dtype]
-
-    def with_memory(self, memory_limit_mb: int) -> Self:
-        """The same filter, its loaded network shared, kept to another amount of working memory."""
-        other = copy.copy(self)
-        other.memory_limit = memory_limit_mb * 10**6
-        return other
 
     def calibrate(self, planes: Sequence[NDArray[np.float32]], checkpoint: Checkpoint) -> NUNetCalibration:
         """Exact statistics over all pixels of all planes, as the run treats them."""
@@ -129,9 +112,6 @@ class NUNetEnhancer:
             image = self._net.render(f.raw, f.mean, f.var, f.plan, strength)
             scaled: NDArray[np.float32] = (image / NETWORK_SCALE).cpu().numpy()[f.crop]
         return scaled
-
-    def _fits(self, shape: tuple[int, int]) -> bool:
-        return shape[0] * shape[1] * self.bytes_per_px <= self.memory_limit
 
     def _one_pass(self, padded: PaddedPlane, checkpoint: Checkpoint) -> tuple[NUNetCalibration, NUNetFeatures]:
         whole = Region(0, padded.shape[0], 0, padded.shape[1])

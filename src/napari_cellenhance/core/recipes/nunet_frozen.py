@@ -8,10 +8,8 @@ References
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -22,7 +20,8 @@ from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_frozen import FrozenNUNet
-from napari_cellenhance.core.models.nunet_layers import HALO_PX, Plan
+from napari_cellenhance.core.models.nunet_layers import Plan
+from napari_cellenhance.core.recipes.loaded_network import LoadedNetwork
 from napari_cellenhance.core.recipes.padded_plane import NETWORK_SCALE, PaddedPlane, inside
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
@@ -43,7 +42,7 @@ class FrozenFeatures:
     """Asked region inside ``plan.region``."""
 
 
-class FrozenEnhancer:
+class FrozenEnhancer(LoadedNetwork):
     """A loaded NU-Net whose norms hold the statistics of its training.
 
     Parameters
@@ -58,24 +57,8 @@ class FrozenEnhancer:
     """
 
     def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
-        self.info = info
-        self.choice = choice
-        self.memory_limit = memory_limit_mb * 10**6
+        super().__init__(info, choice, _BYTES_PER_PX[choice.dtype], memory_limit_mb)
         self._net = FrozenNUNet(module, choice.torch_device, choice.dtype)
-
-    halo_px = HALO_PX
-    """Context that :meth:`encode` adds to a region."""
-
-    @property
-    def bytes_per_px(self) -> int:
-        """Estimated working memory per pixel of a tile, in bytes."""
-        return _BYTES_PER_PX[self._net.dtype]
-
-    def with_memory(self, memory_limit_mb: int) -> Self:
-        """The same filter, its loaded network shared, kept to another amount of working memory."""
-        other = copy.copy(self)
-        other.memory_limit = memory_limit_mb * 10**6
-        return other
 
     def calibrate(self, planes: Sequence[NDArray[np.float32]], checkpoint: Checkpoint) -> None:
         """Nothing to do: the statistics are part of the network."""
@@ -87,8 +70,7 @@ class FrozenEnhancer:
         self, plane: NDArray[np.float32], checkpoint: Checkpoint
     ) -> tuple[None, FrozenFeatures] | None:
         """Features of the whole plane; None where that exceeds the memory limit."""
-        height, width = PaddedPlane.of(plane).shape
-        if height * width * self.bytes_per_px > self.memory_limit:
+        if not self._fits(PaddedPlane.of(plane).shape):
             return None
         checkpoint()
         return None, self.encode(plane, Region.whole(plane), None)

@@ -44,12 +44,8 @@ class OpenVINOEnhancer(NUNetEnhancer):
 
     def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
         super().__init__(module, info, choice, memory_limit_mb=memory_limit_mb)
+        self.bytes_per_px = _BYTES_PER_PX
         self._trunk = OpenVINOTrunk(self._net)
-
-    @property
-    def bytes_per_px(self) -> int:
-        """Estimated working memory per pixel of a tile, in bytes."""
-        return _BYTES_PER_PX
 
     def _raw(self, source: Source, plan: Plan, statistics: NormStatistics) -> Tensor:
         wanted = plan.windows[LAST]
@@ -76,12 +72,8 @@ class FrozenOpenVINOEnhancer(FrozenEnhancer):
 
     def __init__(self, module: NUNet, info: FilterInfo, choice: DeviceChoice, *, memory_limit_mb: int = 2000) -> None:
         super().__init__(module, info, choice, memory_limit_mb=memory_limit_mb)
+        self.bytes_per_px = _BYTES_PER_PX
         self._trunk = FrozenOpenVINOTrunk(FrozenNUNet(module, "cpu", torch.float32), choice.dtype)
-
-    @property
-    def bytes_per_px(self) -> int:
-        """Estimated working memory per pixel of a tile, in bytes."""
-        return _BYTES_PER_PX
 
     def _features(self, padded: PaddedPlane, plan: Plan) -> Tensor:
         half = plan.windows[CUT]
