@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from napari_cellenhance import cli
+from napari_cellenhance.cli import words
 from napari_cellenhance.cli import app
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.workflows import enhance, files
@@ -374,7 +374,7 @@ def test_version() -> None:
     ],
 )
 def test_progress_as_text(progress: Progress, text: str) -> None:
-    assert cli.describe(progress) == text
+    assert words.describe(progress) == text
 
 
 def test_the_progress_line_is_written_over_and_wiped(
@@ -382,13 +382,13 @@ def test_the_progress_line_is_written_over_and_wiped(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "20")
-    with cli._ProgressLine(is_quiet=False) as line:
+    with words.ProgressLine(is_quiet=False) as line:
         line.show(Progress(n_done=0, n_total=0, message="x" * 99))
         line.show(Progress(n_done=0, n_total=0, message="short"))
     written = capsys.readouterr()
     assert written.out == ""
     assert written.err == "\r" + "x" * 19 + "\rshort" + " " * 14 + "\r     \r"
-    with cli._ProgressLine(is_quiet=True) as line:
+    with words.ProgressLine(is_quiet=True) as line:
         line.show(Progress(n_done=0, n_total=0, message="x"))
     assert capsys.readouterr().err == ""
 

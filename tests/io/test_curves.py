@@ -25,3 +25,8 @@ def test_a_loss_may_be_missing_from_some_updates(tmp_path: Path) -> None:
     rows[2]["paired"] = 0.5
     loss_curves_png(tmp_path / "a.png", rows)
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_before_the_first_update_the_figure_is_empty(tmp_path: Path) -> None:
+    loss_curves_png(tmp_path / "a.png", [])
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError, WriteError
 from napari_cellenhance.io.images import read, write
-from napari_cellenhance.workflows import catalog, enhance, files
+from napari_cellenhance.workflows import _file_loop, catalog, enhance, files
 from napari_cellenhance.workflows._targets import find_sources, plan_targets
 from napari_cellenhance.workflows.files import FileOutcome, FilesRequest
 from napari_cellenhance.workflows.progress import Progress
@@ -268,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_computing(
         raise OSError(errno.EROFS, "Read-only file system")
 
     # Not made with chmod: the superuser may write everywhere.
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(_file_loop.tempfile, "TemporaryFile", read_only)
     monkeypatch.setattr(enhance, "apply", lambda *a, **k: pytest.fail("computed in vain"))
     result = files.run(request(plate / "b.tif", tmp_path / "b.tif"))
     assert "cannot be written (Read-only file system)" in result.outcomes[0].error

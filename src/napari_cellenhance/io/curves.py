@@ -28,7 +28,8 @@ def loss_curves_png(path: str | os.PathLike[str], history: Sequence[Mapping[str,
     panels = losses + (["scores"] if scores else [])
     figure = Figure(figsize=(3.2 * max(1, len(panels)), 3.0), layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, name in zip(figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=True):
+    axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    for axis, name in zip(axes, panels, strict=False):  # before the first update there is an empty panel
         axis.set_title(name)
         axis.set_xlabel("update")
         if name == "scores":

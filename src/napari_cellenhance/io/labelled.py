@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
-__all__ = ["LabelledImage", "Selection", "read_labelled"]
+__all__ = ["LabelledImage", "Selection", "read_labelled", "read_labelled_source"]
 
 _SUFFIXES = (".tif", ".tiff", ".png")
 _ENDINGS = {"_labels": "labels", "_mask": "masks", "_points": "points"}
@@ -134,17 +134,26 @@ def read_labelled(
     chosen = selection or Selection()
     if path.is_dir():
         settings = {"name": path.resolve().name, "folder": ".", "objects_are_dark": objects_are_dark}
-        return _read_source(settings | {"object_diameter_px": object_diameter_px}, path, chosen)
+        return read_labelled_source(settings | {"object_diameter_px": object_diameter_px}, path, chosen)
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
         sources = list(spec["sources"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(f"{path} is neither a folder of images nor a JSON file with 'sources' ({error})") from error
     root = path.parent if data_root is None else Path(data_root)
-    return [image for source in sources for image in _read_source(source, root, chosen)]
+    return [image for source in sources for image in read_labelled_source(source, root, chosen)]
 
 
-def _read_source(settings: Mapping[str, Any], root: Path, selection: Selection) -> list[LabelledImage]:
+def read_labelled_source(
+    settings: Mapping[str, Any], root: Path, selection: Selection | None = None
+) -> list[LabelledImage]:
+    """Read one source of a JSON file.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        As for :func:`read_labelled`.
+    """
     name = str(settings.get("name", "images"))
     unknown = sorted(set(settings) - _KNOWN)
     if unknown:
@@ -156,7 +165,7 @@ def _read_source(settings: Mapping[str, Any], root: Path, selection: Selection) 
     entries = find[kind](settings, root)
     if not entries:
         raise ImageError(f"the source {name!r} holds no image with labels, a mask or points; scores need one of them")
-    return [_opened(entries[i], name, settings) for i in selection.of([entry.size_px for entry in entries])]
+    return [_opened(entries[i], name, settings) for i in (selection or Selection()).of([e.size_px for e in entries])]
 
 
 def _opened(entry: _Entry, source: str, settings: Mapping[str, Any]) -> LabelledImage:

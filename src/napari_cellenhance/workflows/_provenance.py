@@ -16,7 +16,7 @@ import numpy as np
 from napari_cellenhance.workflows.catalog import FilterSpec
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
-__all__ = ["describe_run", "hash_image"]
+__all__ = ["describe_run", "hash_image", "versions"]
 
 
 def describe_run(
@@ -69,7 +69,7 @@ def describe_run(
             "sha256": hash_image(request.image),
             "pixel_size_um": dict(request.pixel_size_um),
         },
-        "versions": _versions(),
+        "versions": versions(),
         "warnings": list(warnings),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -89,7 +89,7 @@ def hash_image(image: Any) -> str | None:
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("napari-cellenhance", "torch", "numpy"):
         try:

@@ -1,17 +1,15 @@
-"""What a training leaves on disk: checkpoint, history, weights, style bank and model card."""
+"""What a training of NU-Net leaves besides checkpoint and history: weights, style bank and model card."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows._train_setup import STYLE_BANK_ASSET
 
 if TYPE_CHECKING:
@@ -20,78 +18,12 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.train import TrainRequest
     from napari_cellenhance.zoo.cards import ModelCard
 
-__all__ = ["publish", "read_checkpoint", "write_checkpoint", "write_history"]
+__all__ = ["publish"]
 
 SUMMARY = "Self-supervised blob filter with adjustable strength: objects bright, ground dark."
 GUIDED_SUMMARY = (
     "Blob filter with adjustable strength, also taught by outlined objects: weak objects come up, touching ones part."
 )
-
-
-def write_checkpoint(path: Path, state: FitState, identity: str, factor: float) -> None:
-    """Store a complete state, so that a resumed run ends with the same weights."""
-    from napari_cellenhance.zoo.weights import save_state
-
-    groups = {
-        "module": state.module, "best": state.best, "first": state.first_moment, "second": state.second_moment,
-        "average": state.average,
-    }  # fmt: skip
-    tensors = {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
-    scalars = {
-        "step": state.step, "best_step": state.best_step, "best_total": state.best_total, "n_worse": state.n_worse,
-        "elapsed_s": state.elapsed_s, "history": state.history, "balance_factor": factor,
-    }  # fmt: skip
-    save_state(path, tensors, metadata={"identity": identity, "state": scalars})
-
-
-def read_checkpoint(path: Path, identity: str) -> tuple[FitState, float | None]:
-    """State and balance factor of a checkpoint; a fresh state where there is none.
-
-    Raises
-    ------
-    ParameterError
-        The checkpoint is of other settings or images.
-    """
-    from napari_cellenhance.core.training import FitState
-    from napari_cellenhance.zoo.weights import load_state, read_metadata
-
-    if not path.exists():
-        return FitState(), None
-    metadata = read_metadata(path)
-    if metadata.get("identity") != identity:
-        raise ParameterError(
-            f"{path} belongs to a training with other settings; choose another folder, or start anew without resume"
-        )
-    scalars = dict(metadata["state"])
-    factor = float(scalars.pop("balance_factor"))
-    parts: dict[str, dict[str, Any]] = {"module": {}, "best": {}, "first": {}, "second": {}, "average": {}}
-    for key, tensor in load_state(path).items():
-        group, name = key.split("/", 1)
-        parts[group][name] = tensor
-    state = FitState(
-        **scalars,
-        module=parts["module"],
-        best=parts["best"],
-        first_moment=parts["first"],
-        second_moment=parts["second"],
-        average=parts["average"],
-    )
-    return state, factor
-
-
-def write_history(out: Path, state: FitState) -> None:
-    """Write ``history.csv`` and ``history.png``."""
-    from napari_cellenhance.io.curves import loss_curves_png
-    from napari_cellenhance.io.safe_write import atomic_path
-
-    columns = sorted(
-        {key for row in state.history for key in row}, key=lambda k: (k != "step", k.startswith("val_"), k)
-    )
-    with atomic_path(out / "history.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(state.history)
-    loss_curves_png(out / "history.png", state.history)
 
 
 def publish(request: TrainRequest, setup: Setup, state: FitState, stopped: str) -> ModelCard:

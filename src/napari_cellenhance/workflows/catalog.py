@@ -100,7 +100,18 @@ class OpenedFilter:
 
 def list_filters() -> tuple[FilterInfo, ...]:
     """All filters: models of the manifest and of the user's folder first, then the classical ones."""
-    return (*(_info(card) for card in list_models()), *CLASSICAL)
+    return (*(_info(card) for card in _filter_cards()), *CLASSICAL)
+
+
+def _filter_cards() -> tuple[ModelCard, ...]:
+    """Models that enhance; a segmenting model without learned filters is none of them."""
+    return tuple(card for card in list_models() if card.recipe != "aep" or _n_filters(card) > 0)
+
+
+def _n_filters(card: ModelCard) -> int:
+    n_per_class = card.architecture.get("filters_per_class", 1)
+    is_aep = card.architecture.get("name") == "aep"
+    return len(card.classes) * n_per_class if is_aep and isinstance(n_per_class, int) else 0
 
 
 def describe(filter_id: str) -> FilterSpec:
@@ -113,7 +124,7 @@ def describe(filter_id: str) -> FilterSpec:
     """
     from napari_cellenhance import __version__
 
-    for card in list_models():
+    for card in _filter_cards():
         if card.id == filter_id:
             return _model_spec(card)
     for info in CLASSICAL:
@@ -161,11 +172,15 @@ def open_enhancer(
     from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
-    choice = choose_device(device, precision)
+    choice = choose_device(_device_of(spec.card, device), precision)
     module = load_model(spec.card, cache=cache_dir(cache_folder or None))
     if choice.device == "openvino" and getattr(module, "norm", "instance") == "instance":
         choice = choose_device(device, "float32")  # its bf16 rounds the norms of tiles and planes differently
     return _assemble(spec, module, choice, memory_limit_mb)
+
+
+def _device_of(card: ModelCard, device: str) -> str:
+    return "cpu" if card.recipe == "aep" and device == "openvino" else device  # OpenVINO runs NU-Nets only
 
 
 def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_mb: int) -> OpenedFilter:
@@ -174,6 +189,10 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.core.recipes.classical import make_classical
 
         enhancer = make_classical(spec.info.id)
+    elif spec.card.recipe == "aep":
+        from napari_cellenhance.core.recipes.aep_enhancer import AEPEnhancer
+
+        enhancer = AEPEnhancer(module, spec.info, choice, filter_index=_shown_filter(spec.card))
     else:
         from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
         from napari_cellenhance.core.recipes.nunet_open import open_nunet
@@ -186,6 +205,12 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         else:
             enhancer = prepare(module)
     return OpenedFilter(spec=spec, enhancer=enhancer, choice=choice, memory_limit_mb=memory_limit_mb, module=module)
+
+
+def _shown_filter(card: ModelCard) -> int:
+    """The learned filter that shows the first class of objects best."""
+    objects = [one for one in card.classes if one.value > 1]
+    return next((one.filter for one in objects if one.filter is not None), 0)
 
 
 def _model_spec(card: ModelCard) -> FilterSpec:
@@ -205,7 +230,7 @@ def _info(card: ModelCard) -> FilterInfo:
     return FilterInfo(
         id=card.id,
         title=card.title,
-        group="NU-Net",
+        group="AEP" if card.recipe == "aep" else "NU-Net",
         summary=card.summary,
         strength=StrengthInfo(
             label=strength.label,

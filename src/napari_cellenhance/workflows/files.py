@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import logging
 import os
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.workflows._file_loop import (
+    FileOutcome,
+    FilesResult,
+    OnOutcome,
+    make_folders,
+    no_outcome,
+    refuse_hopeless,
+    run_each,
+)  # fmt: skip
 from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (
@@ -30,10 +36,6 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.catalog import OpenedFilter
 
 __all__ = ["FileOutcome", "FilesRequest", "FilesResult", "run"]
-
-_LOGGER = logging.getLogger(__name__)
-
-OnOutcome = Callable[["FileOutcome"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,47 +87,6 @@ class FilesRequest:
             raise ParameterError("strengths of labels came without a strength map; name the image of the labels too")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileOutcome:
-    """What became of one file: ``error`` is empty if all went well, else a sentence."""
-
-    source: Path
-    targets: tuple[Path, ...]
-    """Files written; empty after an error."""
-    seconds: float
-    error: str = ""
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the results are on disk."""
-        return not self.error
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "source": str(self.source), "targets": [str(path) for path in self.targets],
-            "seconds": round(self.seconds, 3), "error": self.error, "warnings": list(self.warnings),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesResult:
-    """One outcome per file that was begun; ``is_complete`` is False after a cancel."""
-
-    outcomes: tuple[FileOutcome, ...]
-    is_complete: bool = True
-
-    @property
-    def n_failed(self) -> int:
-        """Number of files without a result."""
-        return sum(not outcome.is_done for outcome in self.outcomes)
-
-
-def no_outcome(outcome: FileOutcome) -> None:
-    """Ignore the outcome."""
-
-
 def run(
     request: FilesRequest,
     *,
@@ -158,35 +119,24 @@ def run(
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
         As in :func:`napari_cellenhance.workflows.enhance.run`; nothing was begun.
     """
+    plan = _plan(request)
+    settings = _complete(request)
+    make_folders((request.target, request.labels, request.points), plan)
+    opened = _open(settings, request.strength_map is not None, on_progress) if _has_work(request, plan) else None
+
+    def enhance_one(targets: Targets, report: OnProgress) -> tuple[str, ...] | None:
+        return _enhance_file(request, settings, targets, opened, report, is_cancelled)
+
+    return run_each(plan, enhance_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
+
+
+def _plan(request: FilesRequest) -> tuple[Targets, ...]:
     asked = request.source if isinstance(request.source, tuple) else (request.source,)
     sources = tuple(dict.fromkeys(path for source in asked for path in find_sources(source)))
-    plan = plan_targets(
+    return plan_targets(
         sources, request.target, labels=request.labels, points=request.points,
         is_folder=sources != tuple(map(Path, asked)),  # a folder or a pattern, even if it holds one image
     )  # fmt: skip
-    settings = _complete(request)
-    _make_folders(request, plan)
-    opened = _open(settings, request.strength_map is not None, on_progress) if _has_work(request, plan) else None
-    outcomes: list[FileOutcome] = []
-    for number, targets in enumerate(plan, start=1):
-        if is_cancelled():
-            return FilesResult(outcomes=tuple(outcomes), is_complete=False)
-        report = _with_prefix(on_progress, targets.source, number, len(plan))
-        started = time.monotonic()
-        try:
-            warnings = _enhance_file(request, settings, targets, opened, report, is_cancelled)
-        except (CellEnhanceError, OSError) as error:
-            _LOGGER.debug("%s failed", targets.source, exc_info=True)
-            outcome = _failure(targets.source, error, time.monotonic() - started)
-        else:
-            if warnings is None:
-                return FilesResult(outcomes=tuple(outcomes), is_complete=False)
-            outcome = FileOutcome(
-                source=targets.source, targets=targets.all, seconds=time.monotonic() - started, warnings=warnings
-            )
-        outcomes.append(outcome)
-        on_outcome(outcome)
-    return FilesResult(outcomes=tuple(outcomes))
 
 
 def _complete(request: FilesRequest) -> EnhanceRequest:
@@ -218,15 +168,6 @@ def _open(settings: EnhanceRequest, has_map: bool, on_progress: OnProgress) -> O
     )
 
 
-def _with_prefix(on_progress: OnProgress, source: Path, number: int, n_files: int) -> OnProgress:
-    prefix = source.name if n_files == 1 else f"{source.name} ({number} of {n_files})"
-
-    def report(progress: Progress) -> None:
-        on_progress(dataclasses.replace(progress, message=f"{prefix}: {progress.message}"))
-
-    return report
-
-
 def _enhance_file(
     request: FilesRequest,
     settings: EnhanceRequest,
@@ -239,7 +180,7 @@ def _enhance_file(
     from napari_cellenhance.io.images import read
     from napari_cellenhance.workflows import enhance
 
-    _refuse_hopeless(targets, request.overwrite)
+    refuse_hopeless(targets, request.overwrite)
     file = read(targets.source)
     job = dataclasses.replace(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
@@ -289,20 +230,6 @@ def _contrast_note(job: EnhanceRequest) -> tuple[str, ...]:
     return (f"{reason} If they are, enhance them as dark objects (in the terminal: --dark).",)
 
 
-def _refuse_hopeless(targets: Targets, overwrite: bool) -> None:
-    """Find out before minutes of computing that nothing could be written."""
-    for path in targets.all:
-        if path.exists() and not overwrite:
-            raise TargetExistsError(f"{path} exists already; choose another name or folder, or allow overwriting")
-        try:
-            # Asking for permission is not enough: a disk may be read-only, or full.
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            reason = error.strerror or error
-            raise WriteError(f"the folder {path.parent} cannot be written ({reason}); choose another one") from error
-
-
 def _refuse_stack_as_png(targets: Targets, job: EnhanceRequest) -> None:
     from napari_cellenhance.workflows import _planes
 
@@ -312,26 +239,6 @@ def _refuse_stack_as_png(targets: Targets, job: EnhanceRequest) -> None:
     for path in targets.all:
         if path.suffix.lower() == ".png" and n_planes > 1:
             raise ImageError(f"PNG holds one plane, the image has {n_planes}; choose a name ending in .ome.tif")
-
-
-def _make_folders(request: FilesRequest, plan: Sequence[Targets]) -> None:
-    # Only folders that were asked for by name: a misspelt folder of a single file should be noticed.
-    asked = {os.path.abspath(path) for path in (request.target, request.labels, request.points) if path is not None}
-    for folder in {path.parent for targets in plan for path in targets.all}:
-        if os.path.abspath(folder) in asked:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise WriteError(
-                    f"the folder {folder} cannot be made ({error.strerror}); choose another one"
-                ) from error
-        elif not folder.is_dir():
-            raise WriteError(f"there is no folder {folder}; make it first, or choose another one")
-
-
-def _failure(source: Path, error: Exception, seconds: float) -> FileOutcome:
-    text = str(error) or type(error).__name__
-    return FileOutcome(source=source, targets=(), seconds=seconds, error=" ".join(text.split()))
 
 
 def _write(request: FilesRequest, targets: Targets, file: ImageFile, result: EnhanceResult) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from napari_cellenhance.io.safe_write import atomic_path
 from napari_cellenhance.workflows._train_setup import TEACHING, prepare
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_layers import TrainLayer
+from napari_cellenhance.workflows.train_progress import Report, TrainProgress, TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
@@ -130,43 +131,6 @@ class TrainRequest:
             raise ParameterError(f"teach is {self.teach!r}; expected one of: {', '.join(TEACHING)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainProgress(Progress):
-    """Progress of a training, with the new rows of its history.
-
-    Parameters
-    ----------
-    rows : tuple of mapping
-        Losses of the updates since the last report; the first report of a resumed training has all earlier ones.
-    best_step : int
-        Update of the best validation so far; 0 before the first.
-    """
-
-    rows: tuple[Mapping[str, float], ...] = ()
-    best_step: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainResult:
-    """Where everything is, and how the training ended.
-
-    Parameters
-    ----------
-    weights, card : Path or None
-        None where the training was discarded; its checkpoint stays.
-    stopped : str
-        "finished", "cancelled" (stopped; the best is kept), "early" (no progress), "diverged" or "discarded".
-    """
-
-    model_id: str
-    weights: Path | None
-    card: Path | None
-    history: Path
-    stopped: str
-    best_step: int
-    best_total: float
-
-
 def checkpoint_of(out: str | os.PathLike[str]) -> Path:
     """Checkpoint of a training whose folder is ``out``; it may not be there."""
     return Path(out) / CHECKPOINT
@@ -253,7 +217,8 @@ def _run(
 
     from napari_cellenhance.core.recipes.nunet import balance
     from napari_cellenhance.core.training import FitState, fit
-    from napari_cellenhance.workflows._train_record import publish, read_checkpoint, write_checkpoint, write_history
+    from napari_cellenhance.workflows._checkpoint import read_checkpoint, write_checkpoint, write_history
+    from napari_cellenhance.workflows._train_record import publish
 
     def is_ended() -> bool:
         return is_cancelled() or is_discarded()
@@ -264,7 +229,8 @@ def _run(
     recipe = setup.recipe
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_of(out)
-    state, factor = read_checkpoint(checkpoint, setup.identity) if request.resume else (FitState(), None)
+    state, extra = read_checkpoint(checkpoint, setup.identity) if request.resume else (FitState(), {})
+    factor = extra.get("balance_factor")
     known = factor if factor is not None else setup.parent_factor
     if known is None:
         on_progress(Progress(n_done=0, n_total=request.n_steps, message="Balancing the losses"))
@@ -276,10 +242,10 @@ def _run(
     picture = None if on_picture is None else _Picture(setup, on_picture)
     if picture is not None:
         picture.show()
-    report = _Report(request.n_steps, on_progress, state)
+    report = Report(request.n_steps, on_progress, state)
 
     def on_checkpoint(state: FitState) -> None:
-        write_checkpoint(checkpoint, state, setup.identity, recipe.balance_factor)
+        write_checkpoint(checkpoint, state, setup.identity, {"balance_factor": recipe.balance_factor})
         write_history(out, state)
         if picture is not None:
             picture.show()
@@ -305,30 +271,6 @@ def _run(
         model_id=card.id, weights=out / card.file.name, card=out / f"{card.id}.json", history=history,
         stopped=stopped, best_step=ended.best_step, best_total=ended.best_total,
     )  # fmt: skip
-
-
-class _Report:
-    """Turns the state after an update into progress."""
-
-    def __init__(self, n_steps: int, on_progress: OnProgress, state: FitState) -> None:
-        self._n_steps = n_steps
-        self._on_progress = on_progress
-        self._n_told = 0
-        self._before = (state.step, state.elapsed_s)
-
-    def step(self, state: FitState, row: dict[str, float]) -> None:
-        """Tell the rows that were not told yet, copied: the loop still adds to its own."""
-        n_here, took = state.step - self._before[0], state.elapsed_s - self._before[1]
-        parts = {"content": "content", "style": "morphology", "paired": "labels"}
-        shown = ", ".join(f"{name} {row[key]:.4f}" for key, name in parts.items() if key in row)
-        rows = tuple(dict(row) for row in state.history[self._n_told :])
-        self._n_told = len(state.history)
-        self._on_progress(
-            TrainProgress(
-                n_done=state.step, n_total=self._n_steps, message=f"loss {row['total']:.4f} ({shown})",
-                eta_s=(self._n_steps - state.step) * took / max(1, n_here), rows=rows, best_step=state.best_step,
-            )
-        )  # fmt: skip
 
 
 class _Picture:

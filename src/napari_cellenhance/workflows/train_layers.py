@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from napari_cellenhance.core.object_size import median_diameter, suggest_diamete
 if TYPE_CHECKING:
     from napari_cellenhance.core.sources import ImageSource
 
-__all__ = ["TrainLayer", "digest_of", "read_layer", "read_masks", "split_layers"]
+__all__ = ["LabelledLayer", "TrainLayer", "digest_of", "fitting_labels", "read_layer", "read_masks", "split_layers"]
 
 MAX_PIXELS = 96_000_000
 """Of one layer, over all planes: 384 MB as float32. Of larger ones planes are taken at equal steps."""
@@ -28,6 +28,25 @@ _SIXTH = 6
 
 Labels = NDArray[np.integer]
 Plane = NDArray[np.float32]
+
+
+class LabelledLayer(Protocol):
+    """An image with labels, as the dataclasses here and in ``painted_layers`` describe it."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def image(self) -> Any:
+        """Array of any order of axes."""
+        ...
+
+    @property
+    def labels(self) -> Any:
+        """Array of whole numbers."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +110,7 @@ def read_layer(layer: TrainLayer, *, wants_unlabelled: bool = True) -> ImageSour
     from napari_cellenhance.core.sources import ImageSource, stretch
 
     axes = check_axes(layer.axes, np.shape(layer.image))
-    labels = None if layer.labels is None else _fitting_labels(layer, axes)
+    labels = None if layer.labels is None else fitting_labels(layer, axes)
     images: list[Plane] = []
     found: list[Labels | None] = []
     for plane, ids in _planes(layer, axes, labels):
@@ -114,8 +133,14 @@ def read_layer(layer: TrainLayer, *, wants_unlabelled: bool = True) -> ImageSour
     return ImageSource(layer.name, images, diameters, found)
 
 
-def _fitting_labels(layer: TrainLayer, axes: str) -> Any:
-    """Labels as (T, Z, Y, X), lazy where they were."""
+def fitting_labels(layer: LabelledLayer, axes: str) -> Any:
+    """Labels as (T, Z, Y, X), lazy where they were; the layer's may have its C and S axes or not.
+
+    Raises
+    ------
+    ImageError
+        Labels of another shape than the image.
+    """
     shape = tuple(int(n) for n in np.shape(layer.image))
     spatial = "".join(letter for letter in axes if letter not in "CS")
     without_colour = axes.replace("S", "")

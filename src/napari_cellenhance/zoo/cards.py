@@ -15,6 +15,7 @@ from napari_cellenhance.zoo.folders import sha256_of
 __all__ = [
     "SCHEMA_VERSION",
     "AssetCard",
+    "ClassCard",
     "FileEntry",
     "ManifestFile",
     "ModelCard",
@@ -134,6 +135,26 @@ class StrengthCard(_Strict):
         return self
 
 
+class ClassCard(_Strict):
+    """A class that a segmenting model knows.
+
+    Parameters
+    ----------
+    value : int
+        In painted labels and in the result; 1 is background.
+    name : str
+    color : str
+        ``#rrggbb``; empty leaves it to the viewer.
+    filter : int or None
+        Number of the learned filter, counted from 0, that shows this class best.
+    """
+
+    value: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    name: Text
+    color: Annotated[str, Field(pattern=r"^(#[0-9a-fA-F]{6})?$")] = ""
+    filter: Annotated[int, Field(ge=0)] | None = None
+
+
 class _Card(_Strict):
     id: Id
     title: Text
@@ -149,14 +170,16 @@ class ModelCard(_Card):
 
     Parameters
     ----------
-    recipe : "nunet"
+    recipe : "nunet" or "aep"
         The method that runs it. A card of a method this version lacks is refused.
     architecture : dict
         ``{"name": …, other arguments of core.models.build}``.
     axes : "YX" or "ZYX"
         Axes of one input of the network.
-    object_diameter_px : (float, float)
+    object_diameter_px : (float, float) or None
         Smallest and largest object the model was trained for; one number stands for both.
+    classes : tuple of ClassCard
+        What a segmenting model ("aep") tells apart, by increasing value; empty for filters.
     training, scores : dict
         Free-form record (data, seed, steps, losses) and measured results.
     bundled : bool
@@ -164,12 +187,13 @@ class ModelCard(_Card):
     """
 
     summary: str
-    recipe: Literal["nunet"]
+    recipe: Literal["nunet", "aep"]
     architecture: dict[str, JsonValue]
     normalization: NormalizationCard
     strength: StrengthCard
     axes: Literal["YX", "ZYX"] = "YX"
-    object_diameter_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    object_diameter_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    classes: tuple[ClassCard, ...] = ()
     training: dict[str, JsonValue] = Field(default_factory=dict)
     scores: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -180,8 +204,8 @@ class ModelCard(_Card):
 
     @field_validator("object_diameter_px")
     @classmethod
-    def _range_is_ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
+    def _range_is_ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
             raise ValueError(f"object diameters are {value}; expected smallest, then largest")
         return value
 
@@ -198,6 +222,15 @@ class ModelCard(_Card):
         if not value.name.endswith(".safetensors"):
             raise ValueError(f"the weights file is {value.name!r}; only .safetensors is accepted")
         return value
+
+    @model_validator(mode="after")
+    def _fits_its_recipe(self) -> Self:
+        if self.recipe == "nunet" and (self.object_diameter_px is None or self.classes):
+            raise ValueError("a filter of the recipe 'nunet' needs object_diameter_px, and has no classes")
+        values = [one.value for one in self.classes]
+        if self.recipe == "aep" and (len(values) < 2 or any(low >= high for low, high in pairwise(values))):
+            raise ValueError(f"the classes have the values {values}; expected two or more, increasing")
+        return self
 
 
 class AssetCard(_Card):

@@ -17,6 +17,7 @@ from napari_cellenhance.core.errors import ManifestError, ModelNotFoundError
 from napari_cellenhance.zoo.cards import (
     SCHEMA_VERSION,
     AssetCard,
+    ClassCard,
     FileEntry,
     ManifestFile,
     ModelCard,
@@ -30,6 +31,7 @@ __all__ = [
     "BASE_URL_VARIABLE",
     "MANIFEST_NAME",
     "AssetCard",
+    "ClassCard",
     "FileEntry",
     "Manifest",
     "ModelCard",

@@ -236,6 +236,15 @@ class AEP(nn.Module):
         return LIGHT_RADIUS_PX * (2 if self.n_filters else 1)
 
     @property
+    def filters_radius_px(self) -> int:
+        """How far a pixel of a filter sees: through Network 1."""
+        return LIGHT_RADIUS_PX
+
+    def filters_of(self, x: Tensor) -> Tensor:
+        """Run Network 1 alone: filters (N, F, Y, X) of images (N, 1, Y, X); Y and X multiples of 8."""
+        return self._filters(*self.first(x))
+
+    @property
     def branch_names(self) -> tuple[str, ...]:
         """What each branch segments."""
         return ("image", *(f"filter {i + 1}" for i in range(self.n_filters)))

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.core.models.aep import GRID_PX, AEPOutput
+from napari_cellenhance.core.models.aep import AEP, GRID_PX, AEPOutput
 from napari_cellenhance.core.models.segmentation_baseline import SegmentationNetwork
 from napari_cellenhance.core.painted import check_values
 from napari_cellenhance.core.recipes.protocol import Checkpoint
 from napari_cellenhance.core.tiling import Region, pad_to_multiple
 
-__all__ = ["AEPSegmenter", "GridPlane", "Segmentation", "aligned_tiles", "run_window"]
+__all__ = ["AEPSegmenter", "GridPlane", "Segmentation", "aligned_tiles", "run_filters", "run_window"]
 
 TILE_PX = 512
 
@@ -153,6 +153,39 @@ def run_window(
     with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
         output: AEPOutput = module(x)
     return output.window(*window.inside(outer).slices)
+
+
+def run_filters(
+    module: AEP, pixels: NDArray[np.float32], window: Region, *, use_bf16: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run Network 1 alone, in eval mode, on one window of a padded plane, with the context that its filters need.
+
+    Parameters
+    ----------
+    module : AEP
+    pixels : ndarray of float32, shape (Y, X)
+        Padded plane, sides multiples of 8.
+    window : Region
+        Any window.
+    use_bf16 : bool
+        bf16 autocast.
+
+    Returns
+    -------
+    x : Tensor of shape (1, 1, Y, X)
+        The window itself.
+    filters : Tensor of shape (1, F, Y, X)
+    """
+    grid = Region(
+        window.y0 // GRID_PX * GRID_PX, _up_to_grid(window.y1), window.x0 // GRID_PX * GRID_PX, _up_to_grid(window.x1)
+    )
+    outer = grid.grown(_up_to_grid(module.filters_radius_px), pixels.shape)
+    device = next(module.parameters()).device
+    x = torch.from_numpy(np.ascontiguousarray(pixels[outer.slices]))[None, None].to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
+        filters = module.filters_of(x)
+    inside = (..., *window.inside(outer).slices)
+    return x[inside], filters[inside]
 
 
 class AEPSegmenter:

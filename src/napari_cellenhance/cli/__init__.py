@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
-from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.cli import teach
+from napari_cellenhance.cli.words import (
+    Debug,
+    Device,
+    Door,
+    Json,
+    Precision,
+    ProgressLine,
+    Quiet,
+    complain,
+    leave,
+    parse_channels,
+    parse_settings,
+    print_json,
+    stoppable,
+    tell_outcome,
+)  # fmt: skip
+from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.memory import keep_memory
 from napari_cellenhance.workflows.evaluate import EvaluateRequest
-from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, SegmentOptions
 from napari_cellenhance.workflows.train import TrainRequest
 
 if TYPE_CHECKING:
-    from napari_cellenhance.workflows.files import FileOutcome
+    from napari_cellenhance.workflows._file_loop import FileOutcome
 
 __all__ = ["app", "main"]
 
-FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
 
 # The one declaration of each default is in the requests; an empty one hands them over.
 _ENHANCE = EnhanceRequest(image=None, axes="")
@@ -42,31 +51,17 @@ _TRAIN = TrainRequest(data="", out="")
 _EVALUATE = EvaluateRequest()
 
 
-class _Door(TyperGroup):
-    """Turns the errors of this project, and those of the system about files, into one line."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader of our output went away, as in ``cellenhance models list | head -1``
-        except (CellEnhanceError, OSError) as error:
-            if ctx.obj is not None and ctx.obj.get("debug"):
-                traceback.print_exc()
-            _complain(str(error) or type(error).__name__)
-            is_usage = isinstance(error, (AxesError, ModelNotFoundError, ParameterError, FileNotFoundError))
-            raise typer.Exit(WRONG_USAGE if is_usage else FAILED) from error
-
-
 _SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True}
 app = typer.Typer(
-    name="cellenhance", cls=_Door, pretty_exceptions_enable=False, add_completion=False,
+    name="cellenhance", cls=Door, pretty_exceptions_enable=False, add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS,
 )  # fmt: skip
 models = typer.Typer(help="List, show and fetch the filters.", **_SETTINGS)
 train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
+app.command("segment")(teach.segment)
+train.command("aep")(teach.train_aep)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
 app.add_typer(evaluate, name="evaluate")
 
@@ -79,16 +74,6 @@ def main() -> None:
 # --- words that several commands share ------------------------------------------------------
 
 
-def _debug_on(ctx: typer.Context, is_on: bool) -> bool:
-    root = ctx.find_root()
-    root.obj = root.obj or {}
-    if is_on:
-        root.obj["debug"] = True
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("napari_cellenhance").setLevel(logging.DEBUG)
-    return is_on
-
-
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from napari_cellenhance import __version__
@@ -97,21 +82,12 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-_Debug = Annotated[bool, typer.Option("--debug", callback=_debug_on, help="Show where in the program an error arose.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps or openvino.")]
-_Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option(help="auto takes bfloat16 where the processor is fast at it.")
-]
-
-
 @app.callback()
 def _cellenhance(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """Enhance microscopy images: objects bright, ground dark, with a strength to choose."""
     # It logs what is odd in a damaged file, which would stand beside our one line on it; --debug shows it.
@@ -156,8 +132,8 @@ def enhance(
     statistics: Annotated[
         Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
     ] = _ENHANCE.statistics,
-    device: _Device = _ENHANCE.device,
-    precision: _Precision = _ENHANCE.precision,
+    device: Device = _ENHANCE.device,
+    precision: Precision = _ENHANCE.precision,
     tile: Annotated[
         int | None, typer.Option(min=1, help="Side of a tile, in pixels. [default: what fits the memory]")
     ] = _ENHANCE.tile_px,
@@ -177,14 +153,14 @@ def enhance(
     ] = (_BLOBS.min_radius_px, _BLOBS.max_radius_px),
     report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Enhance an image file, or all images of a folder."""
     from napari_cellenhance.workflows import files
 
     settings = EnhanceRequest(
-        image=None, axes=axes, filter_id=model, strength=_parse_strength(strength), channels=_parse_channels(channels),
+        image=None, axes=axes, filter_id=model, strength=_parse_strength(strength), channels=parse_channels(channels),
         objects_are_dark=_ENHANCE.objects_are_dark if dark is None else dark, statistics=statistics, device=device,
         precision=precision, tile_px=tile,
         segment=_parse_segment(threshold, split, min_size) if labels is not None else None,
@@ -195,13 +171,13 @@ def enhance(
         strength_map=strength_map, label_strengths=_parse_label_strengths(label_strength), strength_edge_px=soft_edges,
         overwrite=overwrite, suggest_contrast=dark is None,
     )  # fmt: skip
-    line = _ProgressLine(quiet)
+    line = ProgressLine(quiet)
 
     def tell(outcome: FileOutcome) -> None:
         line.clear()
-        _tell_outcome(outcome, quiet)
+        tell_outcome(outcome, quiet)
 
-    with line, _stoppable() as is_cancelled:
+    with line, stoppable() as is_cancelled:
         result = files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
     if report is not None:
         from napari_cellenhance.io.reports import write_json
@@ -209,7 +185,7 @@ def enhance(
         write_json(report, [outcome.to_dict() for outcome in result.outcomes])
     if len(result.outcomes) > 1 and not quiet:
         typer.echo(f"{len(result.outcomes) - result.n_failed} of {len(result.outcomes)} files enhanced")
-    _leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
+    leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
 
 
 def _parse_strength(text: str | None) -> float | Literal["auto"] | None:
@@ -244,20 +220,6 @@ def _parse_label_strengths(words: list[str] | None) -> dict[int, float] | None:
     return table
 
 
-def _parse_channels(text: str) -> Literal["all", "grey"] | tuple[int, ...]:
-    """Read ``all``, ``grey`` or ``0,2``.
-
-    >>> _parse_channels("0, 2")
-    (0, 2)
-    """
-    if text in ("all", "grey"):
-        return "all" if text == "all" else "grey"
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ParameterError(f"channels are {text!r}; expected all, grey, or numbers such as 0,2") from None
-
-
 def _parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions:
     if threshold in ("otsu", "li"):
         method: Literal["otsu", "li"] = "otsu" if threshold == "otsu" else "li"
@@ -267,16 +229,6 @@ def _parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions
     except ValueError:
         raise ParameterError(f"threshold is {threshold!r}; expected otsu, li, or a number from 0 to 1") from None
     return SegmentOptions(method="manual", threshold=value, split_touching=split, min_size_px=min_size)
-
-
-def _tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:
-    if not outcome.is_done:
-        is_named = str(outcome.source) in outcome.error
-        _complain(outcome.error if is_named else f"{outcome.source}: {outcome.error}")
-    elif not is_quiet:
-        for warning in outcome.warnings:
-            typer.echo(f"note: {outcome.source.name}: {warning}", err=True)
-        typer.echo(f"{', '.join(map(str, outcome.targets))} ({outcome.seconds:.1f} s)")
 
 
 @app.command()
@@ -295,11 +247,11 @@ def persistence(
     threshold: Annotated[str, typer.Option(help="otsu, li, or a number from 0 to 1.")] = _SEGMENT.method,
     split: Annotated[bool, typer.Option(help="Split touching objects.")] = _SEGMENT.split_touching,
     min_size: Annotated[int, typer.Option(help="Smallest object, in pixels.")] = _SEGMENT.min_size_px,
-    device: _Device = _ENHANCE.device,
-    precision: _Precision = _ENHANCE.precision,
+    device: Device = _ENHANCE.device,
+    precision: Precision = _ENHANCE.precision,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Show how long each object lasts while the strength rises, to tell faint cells from noise."""
     from napari_cellenhance.workflows import persistence_files
@@ -308,15 +260,15 @@ def persistence(
         source=source, target=target, labels=labels, table=table, overwrite=overwrite, weakest=weakest,
         strongest=strongest, n_strengths=n_strengths,
         settings=EnhanceRequest(
-            image=None, axes=axes, filter_id=model, channels=_parse_channels(channels), objects_are_dark=dark,
+            image=None, axes=axes, filter_id=model, channels=parse_channels(channels), objects_are_dark=dark,
             segment=_parse_segment(threshold, split, min_size), device=device, precision=precision,
         ),
     )  # fmt: skip
-    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = persistence_files.run(request, on_progress=line.show, is_cancelled=is_cancelled)
     if result.is_complete and not quiet:
         typer.echo(result.sentence())
-    _leave(is_stopped=not result.is_complete)
+    leave(is_stopped=not result.is_complete)
 
 
 # --- measure --------------------------------------------------------------------------------
@@ -341,9 +293,9 @@ def measure(
         bool, typer.Option("--stretched/--stored", help="Stretch images that are not within 0…1 first.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
-    as_json: _Json = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Compare enhanced images with the raw one: contrast ratio, gain, fold, Michelson, AUROC, Otsu IoU."""
     from napari_cellenhance.io.json_ready import json_ready
@@ -359,7 +311,7 @@ def measure(
         raw=before, enhanced=after, mask=objects, values="stretched" if stretched else "stored"
     )
     swept = None
-    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = contrast.compare(request, on_progress=line.show, is_cancelled=is_cancelled)
         if diameter is not None and not is_cancelled():
             blobs = detect.DetectRequest(images=(before, *after), diameter_px=diameter, truth=objects)
@@ -369,7 +321,7 @@ def measure(
         contrast.write_csv(result, csv, overwrite=overwrite)
     scores = [] if swept is None else detect.best_rows(swept)
     if as_json:
-        _print_json(json_ready({"contrast": contrast.to_rows(result), "blobs": scores, "notes": list(result.notes)}))
+        print_json(json_ready({"contrast": contrast.to_rows(result), "blobs": scores, "notes": list(result.notes)}))
     else:
         typer.echo(contrast.to_markdown(result))
         for row in scores:
@@ -377,20 +329,20 @@ def measure(
         if not quiet:
             for note in result.notes:
                 typer.echo(f"note: {note}", err=True)
-    _leave(is_stopped=is_stopped)
+    leave(is_stopped=is_stopped)
 
 
 # --- models ---------------------------------------------------------------------------------
 
 
 @models.command("list")
-def models_list(as_json: _Json = False) -> None:
+def models_list(as_json: Json = False) -> None:
     """List all filters: trained networks and classical ones."""
     from napari_cellenhance.workflows import models as shelf
 
     shelf_cards = shelf.list_all()
     if as_json:
-        _print_json([card.summary() for card in shelf_cards])
+        print_json([card.summary() for card in shelf_cards])
         return
     for card in shelf_cards:
         info = card.info
@@ -399,13 +351,13 @@ def models_list(as_json: _Json = False) -> None:
 
 
 @models.command("show")
-def models_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: _Json = False) -> None:
+def models_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show all that is known about one filter."""
     from napari_cellenhance.workflows import models as shelf
 
     details = shelf.find(model_id).details()
     if as_json:
-        _print_json(details)
+        print_json(details)
         return
     for key, value in _flat(details):
         typer.echo(f"{key + ':':<28} {value}")
@@ -427,20 +379,20 @@ def _flat(details: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 @models.command("fetch")
 def models_fetch(
     model_id: Annotated[str, typer.Argument(metavar="ID")],
-    as_json: _Json = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Download the weights of a model, unless they are here already, and verify them."""
     from napari_cellenhance.workflows import models as shelf
 
-    line = _ProgressLine(quiet)
-    with line, _stoppable() as is_cancelled:
+    line = ProgressLine(quiet)
+    with line, stoppable() as is_cancelled:
         path = shelf.fetch(model_id, on_progress=line.show, is_cancelled=is_cancelled)
     if path is None:
-        _leave(is_stopped=True)
+        leave(is_stopped=True)
     elif as_json:
-        _print_json({"id": model_id, "path": str(path)})
+        print_json({"id": model_id, "path": str(path)})
     elif not quiet:
         typer.echo(f"{model_id} is ready: {path}")
 
@@ -451,15 +403,15 @@ def models_import(
         Path, typer.Argument(metavar="FILE", help="nunet_models.tar (or zip) of the authors, as downloaded.")
     ],
     model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = "nunet-authors",
-    as_json: _Json = False,
-    debug: _Debug = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Convert the networks that the authors of NU-Net publish to a model with a slider."""
     from napari_cellenhance.workflows import models as shelf
 
     imported = shelf.import_archive(archive, model_id=model_id)
     if as_json:
-        _print_json([card.summary() for card in imported])
+        print_json([card.summary() for card in imported])
         return
     for card in imported:
         knots = ", ".join(f"{knot:g}" for knot in card.info.strength.knots)
@@ -471,18 +423,18 @@ def models_import(
 
 @app.command()
 def doctor(
-    as_json: _Json = False,
-    device: _Device = _ENHANCE.device,
-    precision: _Precision = _ENHANCE.precision,
-    debug: _Debug = False,
+    as_json: Json = False,
+    device: Device = _ENHANCE.device,
+    precision: Precision = _ENHANCE.precision,
+    debug: Debug = False,
 ) -> None:
     """Check this computer, and enhance a test image."""
     from napari_cellenhance.workflows import doctor as surgery
 
-    with _ProgressLine(as_json) as line:
+    with ProgressLine(as_json) as line:
         found = surgery.run(device=device, precision=precision, on_progress=line.show)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         topic = ""
         for finding in found.findings:
@@ -495,22 +447,22 @@ def doctor(
                 typer.echo(f"   {'':<20} → {finding.advice}")
         n = len(found.problems)
         typer.echo("All is well." if not n else f"{n} problem{'s' if n > 1 else ''}, marked with !!")
-    _leave(is_failed=not found.is_healthy)
+    leave(is_failed=not found.is_healthy)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures; made if missing.")],
     strength: Annotated[float | None, typer.Option(help="How strongly. [default: that of the model]")] = None,
-    device: _Device = _ENHANCE.device,
-    precision: _Precision = _ENHANCE.precision,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    device: Device = _ENHANCE.device,
+    precision: Precision = _ENHANCE.precision,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Enhance a bundled image, to see what it does."""
     from napari_cellenhance.workflows import demo as show
 
-    with _ProgressLine(quiet) as line:
+    with ProgressLine(quiet) as line:
         result = show.run(out, strength=strength, device=device, precision=precision, on_progress=line.show)
     if not quiet:
         typer.echo(f"before and after: {result.picture}")
@@ -581,8 +533,8 @@ def train_nunet(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
     install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
     more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Train a NU-Net; Ctrl-C stops and keeps the best weights so far."""
     from napari_cellenhance.workflows.train import run
@@ -594,9 +546,9 @@ def train_nunet(
         validation_fraction=validation_fraction, n_steps=steps, batch_size=batch_size, crop_px=crop,
         learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
         stop_after=stop_after, seed=seed, device=device, precision=precision, resume=resume, install=install,
-        recipe_options=_parse_settings(more or []),
+        recipe_options=parse_settings(more or []),
     )  # fmt: skip
-    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
         is_stopped = is_cancelled()
     if not quiet:
@@ -605,7 +557,7 @@ def train_nunet(
         typer.echo(f"card:    {result.card}")
         typer.echo(f"curves:  {result.history}")
         typer.echo(f"best at step {result.best_step} (validation loss {result.best_total:.4g}); {result.stopped}")
-    _leave(is_stopped=is_stopped)
+    leave(is_stopped=is_stopped)
 
 
 # --- evaluate -------------------------------------------------------------------------------
@@ -636,12 +588,12 @@ def evaluate_nunet(
     dark: Annotated[bool, typer.Option(help="For folders: objects are dark on bright ground.")] = False,
     diameter: Annotated[float | None, typer.Option(help="For folders with points: object diameter in px.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the images chosen, and of the noise.")] = _EVALUATE.seed,
-    device: _Device = _EVALUATE.device,
-    precision: _Precision = "auto",
+    device: Device = _EVALUATE.device,
+    precision: Precision = "auto",
     gate: Annotated[bool, typer.Option(help="Exit with 1 where a model is below the raw image.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write tables (JSON, CSV) and text.")] = None,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Contrast, detection and segmentation with each filter beside the raw image, as in the NU-Net paper."""
     from napari_cellenhance.workflows.evaluate import as_quick, run, save, to_markdown, worse_than_raw
@@ -654,7 +606,7 @@ def evaluate_nunet(
     )  # fmt: skip
     if quick:
         request = as_quick(request)
-    with _ProgressLine(quiet) as line, _stoppable() as is_cancelled:
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
     if result.rows:
         typer.echo(to_markdown(result))
@@ -662,8 +614,8 @@ def evaluate_nunet(
             save(result, request, out)
     worse = worse_than_raw(result)
     for sentence in worse if gate else ():
-        _complain(sentence)
-    _leave(is_stopped=not result.is_complete, is_failed=gate and bool(worse))
+        complain(sentence)
+    leave(is_stopped=not result.is_complete, is_failed=gate and bool(worse))
 
 
 def _parse_filter(word: str) -> tuple[str, float | None]:
@@ -683,100 +635,3 @@ def _parse_filter(word: str) -> tuple[str, float | None]:
     if not (name and is_given):
         raise ParameterError(f"--filter is {word!r}; expected ID=STRENGTH, for example nunet=5")
     return name, strength
-
-
-def _parse_settings(words: list[str]) -> dict[str, Any]:
-    """Read ``NAME=VALUE``; values are numbers, true, false, lists in [], or plain words.
-
-    >>> _parse_settings(["crop_px=64", "name=a b"])
-    {'crop_px': 64, 'name': 'a b'}
-    """
-    settings: dict[str, Any] = {}
-    for word in words:
-        name, is_given, value = word.partition("=")
-        if not (is_given and name.isidentifier()):
-            raise ParameterError(f"--set is {word!r}; expected NAME=VALUE")
-        try:
-            read = json.loads(value)
-        except ValueError:
-            read = value
-        settings[name] = tuple(read) if isinstance(read, list) else read
-    return settings
-
-
-# --- speaking to a person -------------------------------------------------------------------
-
-
-class _ProgressLine:
-    """One line that is written over and over; silent where nobody watches."""
-
-    def __init__(self, is_quiet: bool) -> None:
-        self._is_shown = not is_quiet and sys.stderr.isatty()
-        self._n_written = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.clear()
-
-    def show(self, progress: Progress) -> None:
-        if not self._is_shown:
-            return
-        # One column less: a full line makes some terminals go to the next.
-        text = describe(progress)[: shutil.get_terminal_size().columns - 1]
-        typer.echo(f"\r{text:<{self._n_written}}", err=True, nl=False)
-        self._n_written = len(text)
-
-    def clear(self) -> None:
-        if self._n_written:
-            typer.echo(f"\r{'':<{self._n_written}}\r", err=True, nl=False)
-            self._n_written = 0
-
-
-def describe(progress: Progress) -> str:
-    """Progress as one line.
-
-    >>> describe(Progress(n_done=1, n_total=4, message="cells.tif", eta_s=75))
-    '[ 25%] cells.tif, 1:15 left'
-    """
-    share = f"[{100 * progress.n_done // progress.n_total:3d}%] " if progress.n_total else ""
-    if progress.eta_s is None:
-        return f"{share}{progress.message}"
-    minutes, seconds = divmod(round(progress.eta_s), 60)
-    left = f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-    return f"{share}{progress.message}, {left} left"
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks the workflow to stop cleanly; a second one ends the program at once."""
-    is_stopped = False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal is_stopped
-        if is_stopped:
-            raise KeyboardInterrupt
-        is_stopped = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: is_stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _complain(text: str) -> None:
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _leave(*, is_stopped: bool = False, is_failed: bool = False) -> None:
-    if is_stopped:
-        _complain("stopped; finished results were kept")
-        raise typer.Exit(STOPPED)
-    if is_failed:
-        raise typer.Exit(FAILED)

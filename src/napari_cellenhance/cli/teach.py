@@ -1,0 +1,198 @@
+"""``cellenhance train aep`` and ``cellenhance segment``: segmentation learned from painted labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_cellenhance.cli.words import (
+    Debug,
+    Device,
+    Precision,
+    ProgressLine,
+    Quiet,
+    leave,
+    parse_channels,
+    parse_settings,
+    stoppable,
+    tell_outcome,
+)  # fmt: skip
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.workflows.segment_model import InstanceOptions, SegmentModelRequest
+from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult
+
+__all__ = ["segment", "train_aep"]
+
+# The one declaration of each default is in the requests; an empty one hands them over.
+_TRAIN = AEPRequest(data="", out="")
+_SEGMENT = SegmentModelRequest(image=None, axes="")
+_INSTANCES = InstanceOptions()
+
+
+def train_aep(
+    data: Annotated[
+        Path, typer.Argument(help="JSON list of labelled sources, or a folder of images with labels beside them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
+    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, such as 2=nucleus. Can be given again."),
+    ] = None,
+    init_from: Annotated[str | None, typer.Option(help="Segmenting model to start from.")] = _TRAIN.init_from,
+    network: Annotated[
+        Literal["aep", "light", "unet"], typer.Option(help="AEP, its second network alone, or a plain U-Net.")
+    ] = _TRAIN.network,
+    ensemble: Annotated[
+        Literal["none", "fixed", "auto"], typer.Option(help="Weights of the ensemble; auto learns them (AWEL).")
+    ] = _TRAIN.ensemble,
+    source: Annotated[
+        Literal["penultimate", "logits", "softmax", "argmax"], typer.Option(help="Maps that serve as filters.")
+    ] = _TRAIN.source,
+    translation: Annotated[
+        Literal["code", "paper"], typer.Option(help="How a filter acts: as in the authors' code, or in the formula.")
+    ] = _TRAIN.translation,
+    filters_per_class: Annotated[int, typer.Option(min=0, max=5)] = _TRAIN.filters_per_class,
+    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
+    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
+        _TRAIN.time_limit_s
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
+    crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _TRAIN.crop_px,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _TRAIN.patience
+    ),
+    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
+        _TRAIN.average
+    ),
+    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    precision: Precision = "auto",
+    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
+        _TRAIN.stop_after
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train AEP + AWEL on labels or strokes; Ctrl-C stops and keeps the best weights so far."""
+    from napari_cellenhance.workflows.train_aep import run
+
+    request = AEPRequest(
+        data=data, out=out, data_root=data_root, model_id=model_id, title=title, class_names=_parse_classes(class_),
+        init_from=init_from, network=network, ensemble=ensemble, source=source, translation=translation,
+        filters_per_class=filters_per_class, n_steps=steps, time_limit_s=time, batch_size=batch_size, crop_px=crop,
+        learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
+        seed=seed, device=device, precision=precision, stop_after=stop_after, resume=resume, install=install,
+        recipe_options=parse_settings(more or []),
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    if not quiet:
+        for sentence in _told(result, install):
+            typer.echo(sentence)
+    leave(is_stopped=is_stopped)
+
+
+def _parse_classes(words: list[str] | None) -> dict[int, str]:
+    """Read ``VALUE=NAME``.
+
+    >>> _parse_classes(["1=ground", "2=nucleus"])
+    {1: 'ground', 2: 'nucleus'}
+    """
+    names: dict[int, str] = {}
+    for word in words or []:
+        value, _, name = word.partition("=")
+        if not (value.isdigit() and int(value) > 0 and name.strip()):
+            raise ParameterError(f"--class is {word!r}; expected VALUE=NAME, for example 2=nucleus")
+        names[int(value)] = name.strip()
+    return names
+
+
+def _told(result: AEPResult, is_installed: bool) -> tuple[str, ...]:
+    kept = {
+        "images": "on images that were kept aside", "blocks": "on paint that was kept aside",
+        "none": "on the paint it learned from: too little to keep some aside",
+    }  # fmt: skip
+    weights = ", ".join(f"{name} {weight:.3f}" for name, weight in result.weights_of_branches.items())
+    return (
+        f"model:   {result.model_id}{'' if is_installed else ' (not installed)'}",
+        f"weights: {result.weights}",
+        f"card:    {result.card}",
+        f"curves:  {result.history}",
+        f"mean IoU {result.mean_iou:.3f} {kept[result.held_out]}, at update {result.best_step}; {result.stopped}",
+        f"weights of the ensemble: {weights}",
+    )
+
+
+def segment(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="File of the classes (.ome.tif), or a folder, made if missing.")
+    ],
+    model: Annotated[str, typer.Option(help="Segmenting model; see 'cellenhance models list'.")] = "aep-nuclei",
+    instances: Annotated[
+        str | None, typer.Option(help="Number the objects too; OME-TIFF of labels, or a folder.")
+    ] = None,
+    method: Annotated[
+        Literal["components", "watershed"], typer.Option(help="Objects: what hangs together, or also cut at its necks.")
+    ] = _INSTANCES.method,
+    object_class: Annotated[int, typer.Option(min=1, help="Class of the objects.")] = _INSTANCES.object_value,
+    min_size: Annotated[int, typer.Option(min=0, help="Smallest object, in pixels.")] = _INSTANCES.min_size_px,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MAP", help="Write probabilities, translated, filters or branches too. Repeatable."),
+    ] = None,
+    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    channels: Annotated[str, typer.Option(help="grey, or numbers counted from 0, e.g. 0.")] = "grey",
+    statistics: Annotated[
+        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike.")
+    ] = _SEGMENT.statistics,
+    device: Device = _SEGMENT.device,
+    precision: Precision = _SEGMENT.precision,
+    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Segment an image file, or all images of a folder, with a model that learned it."""
+    from napari_cellenhance.workflows import segment_files
+    from napari_cellenhance.workflows._file_loop import FileOutcome
+
+    maps = tuple(also or ())
+    if unknown := sorted(set(maps) - set(segment_files.MAPS)):
+        raise ParameterError(f"--also is {unknown[0]!r}; expected some of: {', '.join(segment_files.MAPS)}")
+    settings = SegmentModelRequest(
+        image=None, axes=axes, model_id=model, outputs=frozenset({"classes", *maps}),
+        instances=InstanceOptions(method=method, min_size_px=min_size, object_value=object_class),
+        channels=parse_channels(channels), statistics=statistics, device=device, precision=precision, tile_px=tile,
+    )  # fmt: skip
+    request = segment_files.SegmentFilesRequest(
+        source=tuple(sources), target=target, settings=settings, instances=instances, overwrite=overwrite
+    )
+    line = ProgressLine(quiet)
+
+    def tell(outcome: FileOutcome) -> None:
+        line.clear()
+        tell_outcome(outcome, quiet)
+
+    with line, stoppable() as is_cancelled:
+        result = segment_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    if report is not None:
+        from napari_cellenhance.io.reports import write_json
+
+        write_json(report, [outcome.to_dict() for outcome in result.outcomes])
+    leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)

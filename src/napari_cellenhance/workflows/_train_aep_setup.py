@@ -1,0 +1,188 @@
+"""Everything a training of AEP needs before its first update: painted planes, network, settings."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.recipes.protocol import Region
+from napari_cellenhance.workflows.painted_layers import digest_of, normalised, read_painted
+
+if TYPE_CHECKING:
+    from napari_cellenhance.core.device import DeviceChoice
+    from napari_cellenhance.core.models.segmentation_baseline import SegmentationNetwork
+    from napari_cellenhance.core.painted import PaintedImage
+    from napari_cellenhance.core.recipes.aep import AEPRecipe
+    from napari_cellenhance.core.recipes.aep_segmenter import Segmentation
+    from napari_cellenhance.core.training import FitSettings
+    from napari_cellenhance.workflows.train_aep import AEPRequest
+
+__all__ = ["AEPSetup", "prepare"]
+
+_N_MEASURED = 3
+_LEAST_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AEPSetup:
+    """A training that is ready to begin.
+
+    Parameters
+    ----------
+    request : AEPRequest
+        With the number of updates that the time limit allows.
+    kept_layers : tuple of str
+        Layers that no weights could be taken over for; empty where it starts from random weights.
+    identity : str
+        JSON of all that must not change between a run and its resumption.
+    """
+
+    request: AEPRequest
+    images: list[PaintedImage]
+    module: SegmentationNetwork
+    recipe: AEPRecipe
+    fit_settings: FitSettings
+    choice: DeviceChoice
+    kept_layers: tuple[str, ...]
+    identity: str
+
+    def segment(self, plane: NDArray[Any], region: Region) -> Segmentation:
+        """Segment a window of a raw plane with the network as it is now; the network itself is not touched."""
+        from napari_cellenhance.core.recipes.aep_segmenter import AEPSegmenter
+
+        segmenter = AEPSegmenter(self.module, self.recipe.values, self.choice)
+        return segmenter.segment(normalised(plane), region=region)
+
+    def weights_of_branches(self) -> dict[str, float]:
+        """Weight of each branch in the ensemble."""
+        weights = self.module.branch_weights().double().cpu().tolist()
+        return dict(zip(self.module.branch_names, weights, strict=True))
+
+
+def prepare(request: AEPRequest) -> AEPSetup:
+    """Read images and paint, open or make the network, and measure the pace if time is what counts.
+
+    Raises
+    ------
+    ImageError, AxesError
+        No paint, too little of it, or images that cannot be read.
+    ParameterError
+        Settings out of range.
+    ModelNotFoundError
+        No such model to start from.
+    """
+    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.core.painted import painted_values
+    from napari_cellenhance.core.recipes.aep import AEPRecipe
+
+    choice = choose_device(request.device, request.precision)
+    images, weights = _images(request)
+    values = painted_values(images)
+    module, kept = _network(request, values)
+    settings = _recipe_settings(request)
+    repeated = [image for image, n in zip(images, weights, strict=True) for _ in range(n)]
+    module.to(choice.torch_device)
+    recipe = AEPRecipe(
+        module, repeated, settings, values=values, seed=request.seed, use_bf16=choice.precision == "bfloat16"
+    )  # fmt: skip
+    if request.n_steps == 0:
+        request = _timed(request, recipe)
+    fit_settings = _fit_settings(request)
+    identity = {
+        "images": digest_of(images), "weights": weights, "network": module.architecture,
+        "init_from": request.init_from, "recipe": asdict(settings), "fit": asdict(fit_settings),
+    }  # fmt: skip
+    return AEPSetup(
+        request=request, images=images, module=module, recipe=recipe, fit_settings=fit_settings, choice=choice,
+        kept_layers=kept, identity=json.dumps(identity, sort_keys=True),
+    )  # fmt: skip
+
+
+def _images(request: AEPRequest) -> tuple[list[PaintedImage], list[int]]:
+    """Painted planes, and how often each counts."""
+    if isinstance(request.data, tuple):
+        images = read_painted(request.data)
+        return images, [1] * len(images)
+    from napari_cellenhance.workflows.painted_files import read_painted_files
+
+    return read_painted_files(request.data, data_root=request.data_root)
+
+
+def _network(request: AEPRequest, values: Sequence[int]) -> tuple[SegmentationNetwork, tuple[str, ...]]:
+    import torch
+
+    from napari_cellenhance.core.models.aep import AEP, warm_start
+    from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
+
+    torch.manual_seed(request.seed)
+    module: SegmentationNetwork
+    if request.network == "aep":
+        module = AEP(
+            len(values), filters_per_class=request.filters_per_class, source=request.source,
+            translation=request.translation, ensemble=request.ensemble,
+        )  # fmt: skip
+    else:
+        module = PlainSegmenter(len(values), network=request.network)
+    if request.init_from is None:
+        return module, ()
+    from napari_cellenhance.zoo.manifest import find_model
+    from napari_cellenhance.zoo.weights import load_model
+
+    card = find_model(request.init_from)
+    if card.recipe != "aep":
+        raise ParameterError(f"the model {card.id!r} does not segment; choose one that AEP was trained for")
+    return module, warm_start(module, load_model(card).state_dict())
+
+
+def _recipe_settings(request: AEPRequest) -> Any:
+    from napari_cellenhance.core.recipes.aep import AEPTraining
+
+    try:
+        return AEPTraining(crop_px=request.crop_px, batch_size=request.batch_size, **request.recipe_options)
+    except TypeError as error:
+        raise ParameterError(f"unknown training option: {error}") from error
+
+
+def _fit_settings(request: AEPRequest) -> FitSettings:
+    from napari_cellenhance.core.training import FitSettings
+
+    return FitSettings(
+        n_steps=request.n_steps, learning_rate=request.learning_rate, validate_every=request.validate_every,
+        patience=request.patience, average=request.average, keep=request.keep, seed=request.seed,
+        n_warmup=min(50, max(1, request.n_steps // 10)),
+    )  # fmt: skip
+
+
+def _timed(request: AEPRequest, recipe: AEPRecipe) -> AEPRequest:
+    """As many updates as fit into the time limit, measured on a copy that is thrown away."""
+    step_s, validation_s = _pace(recipe)
+    n_validations = 8
+    for_updates = request.time_limit_s - n_validations * validation_s - (_N_MEASURED + 1) * step_s
+    n_steps = max(_LEAST_STEPS, int(for_updates / step_s))
+    return replace(request, n_steps=n_steps, validate_every=max(1, n_steps // n_validations))
+
+
+def _pace(recipe: AEPRecipe) -> tuple[float, float]:
+    """Seconds of one update and of one validation."""
+    kept = copy.deepcopy(recipe.module.state_dict())
+    recipe.module.train()
+    times = []
+    for i in range(_N_MEASURED + 1):
+        begun = time.monotonic()
+        loss = recipe.loss(np.random.default_rng([0, i]), i)
+        loss["total"].backward()  # type: ignore[no-untyped-call]
+        times.append(time.monotonic() - begun)
+    recipe.module.zero_grad(set_to_none=True)
+    begun = time.monotonic()
+    recipe.validate()
+    validation_s = time.monotonic() - begun
+    recipe.module.load_state_dict(kept)
+    return float(np.median(times[1:])), validation_s

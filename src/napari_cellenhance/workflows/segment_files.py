@@ -1,0 +1,153 @@
+"""Segment files with a model that learned it: read, segment, write. The model is loaded once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.workflows import segment_model
+from napari_cellenhance.workflows._file_loop import (
+    FilesResult,
+    OnOutcome,
+    make_folders,
+    no_outcome,
+    refuse_hopeless,
+    run_each,
+)  # fmt: skip
+from napari_cellenhance.workflows._targets import SUFFIXES, Targets, find_sources, plan_targets
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.segment_model import ModelSegmentation, OpenedSegmenter, SegmentModelRequest
+
+if TYPE_CHECKING:
+    from napari_cellenhance.io.images import ImageFile
+
+__all__ = ["SegmentFilesRequest", "run"]
+
+MAPS = ("probabilities", "translated", "filters", "branches")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFilesRequest:
+    """Segment one file, all images of a folder, or all that match a pattern.
+
+    Parameters
+    ----------
+    source : path or tuple of paths
+        TIFF, OME-TIFF or PNG file, a folder of such files, or a pattern such as ``plate1/*.tif``.
+    target : path
+        File for the classes of a single source, else a folder, made if missing.
+    settings : SegmentModelRequest
+        How to segment. Its ``image``, ``axes`` (where empty) and ``source_name`` are replaced by each file's; its
+        ``outputs`` that are maps are written beside the classes, as ``<name>_probabilities.ome.tif`` and so on, the
+        classes, filters or branches along their channels.
+    instances : path, optional
+        Write the numbered objects as well; file or folder as ``target``.
+    overwrite : bool
+        Replace results that are there already. The originals are never replaced.
+    """
+
+    source: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...]
+    target: str | os.PathLike[str]
+    settings: SegmentModelRequest
+    instances: str | os.PathLike[str] | None = None
+    overwrite: bool = False
+
+
+def run(
+    request: SegmentFilesRequest,
+    *,
+    on_progress: OnProgress = no_progress,
+    on_outcome: OnOutcome = no_outcome,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> FilesResult:
+    """Segment every file; one that fails is recorded, and the next one starts.
+
+    Raises
+    ------
+    ParameterError
+        No such file or folder, or no image in it; results that would replace originals or each other.
+    WriteError
+        The folder of the results is missing or cannot be made.
+    ModelNotFoundError, DownloadError, ChecksumError, DeviceError
+        As in :func:`napari_cellenhance.workflows.segment_model.run`; nothing was begun.
+    """
+    asked = request.source if isinstance(request.source, tuple) else (request.source,)
+    sources = tuple(dict.fromkeys(path for source in asked for path in find_sources(source)))
+    plan = plan_targets(sources, request.target, labels=request.instances, is_folder=sources != tuple(map(Path, asked)))
+    make_folders((request.target, request.instances), plan)
+    settings = request.settings
+    if request.instances is not None:
+        settings = replace(settings, outputs=settings.outputs | {"instances"})
+    on_progress(Progress(n_done=0, n_total=0, message=f"Loading {settings.model_id}"))
+    opened = segment_model.open_segmenter(
+        settings.model_id, settings.device, settings.precision, cache_folder=settings.cache_folder
+    )
+
+    def segment_one(targets: Targets, report: OnProgress) -> tuple[str, ...] | None:
+        return _segment_file(request, settings, targets, opened, report, is_cancelled)
+
+    return run_each(plan, segment_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
+
+
+def _segment_file(
+    request: SegmentFilesRequest,
+    settings: SegmentModelRequest,
+    targets: Targets,
+    opened: OpenedSegmenter,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> tuple[str, ...] | None:
+    from napari_cellenhance.io.images import read
+
+    maps = [name for name in MAPS if name in settings.outputs]
+    beside = {name: _beside(targets.image, name) for name in maps}
+    for path in beside.values():
+        refuse_hopeless(replace(targets, image=path), request.overwrite)
+    refuse_hopeless(targets, request.overwrite)
+    file = read(targets.source)
+    job = replace(
+        settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
+        pixel_size_um=file.pixel_size_um,
+    )  # fmt: skip
+    result = segment_model.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
+    if not result.is_complete:
+        return None
+    if maps and "C" in result.axes:
+        raise ParameterError("maps of several channels cannot be written; choose one channel, or grey")
+    _write(request, targets, beside, file, result)
+    return file.notes + result.warnings
+
+
+def _beside(path: Path, name: str) -> Path:
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{name}.ome.tif")
+
+
+def _write(
+    request: SegmentFilesRequest,
+    targets: Targets,
+    beside: dict[str, Path],
+    file: ImageFile,
+    result: ModelSegmentation,
+) -> None:
+    """The classes come last: where they are, the rest is complete."""
+    from napari_cellenhance.io.images import write
+
+    sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
+    for name, path in beside.items():
+        write(
+            path, result.maps[name], "C" + result.axes, pixel_size_um=sizes, channel_names=result.names[name],
+            provenance=result.provenance, dtype="keep", overwrite=request.overwrite,
+        )  # fmt: skip
+    if targets.labels is not None:
+        write(
+            targets.labels, result.instances, result.axes, pixel_size_um=sizes, provenance=result.provenance,
+            dtype="keep", overwrite=request.overwrite,
+        )  # fmt: skip
+    write(
+        targets.image, result.classes, result.axes, pixel_size_um=sizes, provenance=result.provenance,
+        dtype="keep", overwrite=request.overwrite,
+    )  # fmt: skip
