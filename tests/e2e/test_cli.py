@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from napari_cellenhance.cli import words
-from napari_cellenhance.cli import app
+from napari_cellenhance.cli import app, words
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.workflows import enhance, files
 from napari_cellenhance.workflows.progress import Progress
@@ -45,8 +44,8 @@ def test_help_loads_neither_torch_nor_napari(terminal: Terminal) -> None:
     heavy = "[name for name in ('torch', 'napari', 'qtpy', 'skimage', 'tifffile') if name in sys.modules]"
     last_words = f"import atexit, sys; atexit.register(lambda: print('loaded:', {heavy}))"
     code = f"{last_words}\nfrom napari_cellenhance.cli import main; main()"
-    for words in (["--help"], ["enhance", "--help"], ["train", "nunet", "--help"], ["models", "list"], ["--version"]):
-        ended = terminal(*words, code=code)
+    for asked in (["--help"], ["enhance", "--help"], ["train", "nunet", "--help"], ["models", "list"], ["--version"]):
+        ended = terminal(*asked, code=code)
         assert ended.returncode == 0, ended.stderr
         assert "loaded: []" in ended.stdout, words
         assert ended.stderr == ""
@@ -249,7 +248,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, picture: NDArray[np.uint16], monke
     monkeypatch.setattr(enhance, "apply", interrupted)
     before = signal.getsignal(signal.SIGINT)
     source = write(tmp_path / "a.tif", picture, "YX", dtype="keep")
-    assert "stopped" in refused(call("enhance", source, tmp_path / "b.tif", "--model", "gamma"), cli.STOPPED)
+    assert "stopped" in refused(call("enhance", source, tmp_path / "b.tif", "--model", "gamma"), words.STOPPED)
     assert not (tmp_path / "b.tif").exists()
     assert signal.getsignal(signal.SIGINT) is before
 

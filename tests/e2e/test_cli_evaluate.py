@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_cellenhance import cli
 from napari_cellenhance.cli import app
+from napari_cellenhance.cli.words import FAILED, WRONG_USAGE
 from napari_cellenhance.workflows import evaluate
 
 
@@ -53,7 +53,7 @@ def test_the_gate_fails_in_a_sentence(cells: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(evaluate, "worse_than_raw", lambda result: ["nunet 10 is below raw"])
     assert _call(*words).exit_code == 0, "only --gate asks for it"
     stopped = _call(*words, "--gate")
-    assert stopped.exit_code == cli.FAILED
+    assert stopped.exit_code == FAILED
     assert stopped.stderr.splitlines() == ["error: nunet 10 is below raw"]
     monkeypatch.setattr(evaluate, "worse_than_raw", lambda result: [])
     assert _call(*words, "--gate").exit_code == 0
@@ -65,6 +65,6 @@ def test_the_gate_fails_in_a_sentence(cells: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_wrong_words_are_refused(cells: Path, words: tuple[str, ...], sentence: str) -> None:
     refused = _call(cells, *words)
-    assert refused.exit_code == cli.WRONG_USAGE
+    assert refused.exit_code == WRONG_USAGE
     (line,) = refused.stderr.splitlines()
     assert sentence in line

@@ -78,5 +78,3 @@ def test_wrong_words_are_one_line(data: Path, tmp_path: Path, words: list[str], 
     done = _run(*[places.get(word, word) for word in words])
     assert done.exit_code == WRONG_USAGE
     assert sentence in done.output and "Traceback" not in done.output
-
-

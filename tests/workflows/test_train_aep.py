@@ -21,7 +21,6 @@ from napari_cellenhance.workflows.train_aep import (
     AEPRequest,
     Glimpse,
     ViewedWindow,
-    checkpoint_of,
     remembered,
     run,
 )
@@ -100,9 +99,7 @@ def test_colours_are_made_grey_and_one_channel_is_chosen(cells: Any, painted: np
         (lambda labels: np.where(np.arange(labels.size).reshape(labels.shape) < 500, labels, 0), "painted pixels"),
     ],
 )
-def test_what_is_wrong_with_the_paint_is_said(
-    layer: PaintedLayer, change: Callable[[Any], Any], sentence: str
-) -> None:
+def test_what_is_wrong_with_the_paint_is_said(layer: PaintedLayer, change: Callable[[Any], Any], sentence: str) -> None:
     labels = change(layer.labels)
     if sentence == "painted pixels":
         labels = np.zeros_like(layer.labels)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_cellenhance.cli import teach
+from napari_cellenhance.cli import evaluate_networks, teach
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -63,6 +63,8 @@ app.add_typer(train, name="train")
 app.command("segment")(teach.segment)
 train.command("aep")(teach.train_aep)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
+evaluate.command("aep")(evaluate_networks.aep)
+evaluate.command("paint")(evaluate_networks.paint)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "DownloadError",
     "ImageError",
     "ManifestError",
+    "MissingExtraError",
     "ModelNotFoundError",
     "ParameterError",
     "TargetExistsError",
@@ -72,3 +73,7 @@ class WriteError(CellEnhanceError, OSError):
 
 class TargetExistsError(WriteError, FileExistsError):
     """The target is there already and overwriting was not asked for."""
+
+
+class MissingExtraError(CellEnhanceError, ImportError):
+    """A library that only some commands need is not installed; the message names the extra that brings it."""
