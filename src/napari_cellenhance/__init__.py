@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
     from napari_cellenhance.workflows.python_measure import compare_images
+    from napari_cellenhance.workflows.python_teach import segment, train_aep
 
-__all__ = ["__version__", "compare_images", "enhance", "train_nunet"]
+__all__ = ["__version__", "compare_images", "enhance", "segment", "train_aep", "train_nunet"]
 
 
 def _installed_version() -> str:
@@ -49,6 +50,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import train_nunet
 
         return train_nunet
+    if name in ("segment", "train_aep"):
+        from napari_cellenhance.workflows import python_teach
+
+        return getattr(python_teach, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

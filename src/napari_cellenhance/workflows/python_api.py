@@ -14,7 +14,7 @@ from napari_cellenhance.core.axes import SAMPLES, guess_axes
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.workflows.requests import DEFAULT_FILTER, EnhanceRequest, StrengthMap
 
-__all__ = ["enhance", "train_nunet"]
+__all__ = ["axes_of", "channels_of", "enhance", "train_nunet"]
 
 
 def enhance(
@@ -110,12 +110,12 @@ def enhance(
     pixels = image if hasattr(image, "shape") else np.asarray(image)
     request = EnhanceRequest(
         image=pixels,
-        axes=_axes_of(pixels, axes, is_rgb),
+        axes=axes_of(pixels, axes, is_rgb),
         filter_id=model,
         strength=strength,
         strength_map=_map_of(strength_map, label_strengths, strength_edge_px),
         objects_are_dark=objects_are_dark,
-        channels=_channels_of(channels),
+        channels=channels_of(channels),
         statistics=statistics,
         device=device,
         precision=precision,
@@ -206,8 +206,8 @@ def train_nunet(
         TrainLayer(
             name=f"image {i}",
             image=picture,
-            axes=_axes_of(picture, axes, is_rgb),
-            channels=_channels_of(channels),
+            axes=axes_of(picture, axes, is_rgb),
+            channels=channels_of(channels),
             objects_are_dark=objects_are_dark,
             object_diameter_px=object_diameter_px,
             labels=ids,
@@ -241,7 +241,14 @@ def _map_of(values: Any, label_strengths: Mapping[int, float] | None, edge_px: i
     return StrengthMap(values=values, label_strengths=label_strengths, edge_px=edge_px, name="array")
 
 
-def _axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:
+def axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:
+    """Axes as given, else guessed from the shape.
+
+    Raises
+    ------
+    ParameterError, AxesError
+        Axes without colours for a colour image; a shape that no axes can be guessed for.
+    """
     if axes is not None:
         if is_rgb and SAMPLES not in axes.upper():
             raise ParameterError(
@@ -254,7 +261,14 @@ def _axes_of(pixels: Any, axes: str | None, is_rgb: bool) -> str:
     return guess.axes
 
 
-def _channels_of(channels: str | int | Sequence[int]) -> Literal["all", "grey"] | tuple[int, ...]:
+def channels_of(channels: str | int | Sequence[int]) -> Literal["all", "grey"] | tuple[int, ...]:
+    """Channels as a request wants them.
+
+    Raises
+    ------
+    ParameterError
+        Another word than "all" or "grey".
+    """
     if isinstance(channels, str):
         if channels == "all":
             return "all"

@@ -1,0 +1,158 @@
+"""Learning to segment, and segmenting, from Python; the same workflows as those of the dock and the command line."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.workflows.python_api import axes_of, channels_of
+from napari_cellenhance.workflows.segment_model import InstanceOptions, Output
+
+__all__ = ["segment", "train_aep"]
+
+
+def segment(
+    image: Any,
+    model: str = "aep-nuclei",
+    *,
+    output: Output = "classes",
+    axes: str | None = None,
+    is_rgb: bool = False,
+    channels: Literal["all", "grey"] | int | Sequence[int] = "grey",
+    instances: InstanceOptions | None = None,
+    statistics: Literal["plane", "stack"] = "plane",
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    tile_px: int | None = None,
+) -> NDArray[Any]:
+    """Segment an image with a model that learned it from painted labels.
+
+    Parameters
+    ----------
+    image : array-like of shape (…, Y, X), or (…, Y, X, 3 or 4) with ``is_rgb``
+        numpy, dask or zarr; never written to.
+    model : str
+        A segmenting model, see ``cellenhance models list``.
+    output : str
+        "classes" (label values), "instances" (each object a number), or with one more axis, the first:
+        "probabilities" (one per class), "translated" (the enhanced images), "filters" (one per learned filter) or
+        "branches" (one segmentation per branch).
+    axes, is_rgb, channels, statistics, device, precision, tile_px
+        As for :func:`napari_cellenhance.enhance`.
+    instances : InstanceOptions, optional
+        How objects are parted and which class they are.
+
+    Returns
+    -------
+    ndarray
+        int32 (classes, branches), uint32 (instances) or float32; the shape of the image less its channels or colours.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No segmenting model of that id.
+    AxesError, ImageError, ParameterError
+        What does not fit the image.
+
+    Warns
+    -----
+    UserWarning
+        What the workflow remarks, such as planes of a single grey value.
+    """
+    from napari_cellenhance.workflows.segment_model import SegmentModelRequest, run
+
+    pixels = image if hasattr(image, "shape") else np.asarray(image)
+    request = SegmentModelRequest(
+        image=pixels, axes=axes_of(pixels, axes, is_rgb), model_id=model, outputs=frozenset({"classes", output}),
+        instances=instances or InstanceOptions(), channels=channels_of(channels), statistics=statistics, device=device,
+        precision=precision, tile_px=tile_px,
+    )  # fmt: skip
+    result = run(request)
+    for sentence in result.warnings:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    if output == "classes":
+        return result.classes
+    return np.asarray(result.instances) if output == "instances" else result.maps[output]
+
+
+def train_aep(
+    images: Any,
+    labels: Any,
+    out: str | os.PathLike[str],
+    *,
+    painted_as: Literal["classes", "instances"] = "classes",
+    class_names: Mapping[int, str] | None = None,
+    init_from: str | None = None,
+    axes: str | None = None,
+    is_rgb: bool = False,
+    channels: Literal["grey"] | int = "grey",
+    model_id: str = "aep-custom",
+    n_steps: int = 600,
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> str:
+    """Train AEP + AWEL on images in memory and the labels painted on them.
+
+    Parameters
+    ----------
+    images : array-like of shape (…, Y, X), or list of them
+        All with the same order of axes.
+    labels : array-like of int, or list of them
+        0 not painted, 1 background, 2 and above classes; with ``painted_as="instances"`` objects from 2.
+    out : path
+        Folder for weights, card, curves and checkpoint; made if missing.
+    class_names : mapping of int to str, optional
+        Label value → name.
+    init_from : str, optional
+        Segmenting model to start from. Default: random weights.
+    axes, is_rgb, channels
+        As for :func:`napari_cellenhance.enhance`.
+    model_id : str
+        Name for ``segment(…, model=…)`` and ``enhance(…, model=…)``.
+    n_steps, seed, resume
+        Updates, random numbers, and whether to go on from the checkpoint in ``out``.
+    **settings
+        Further fields of :class:`napari_cellenhance.workflows.train_aep.AEPRequest`.
+
+    Returns
+    -------
+    str
+        Id of the model.
+
+    Raises
+    ------
+    ImageError
+        No paint, one class only, too little paint, labels of another shape, a constant image.
+    AxesError, ParameterError
+        Axes or settings that do not fit.
+    TrainingError
+        The loss was no number before anything was learned.
+    """
+    from napari_cellenhance.workflows.train_aep import AEPRequest, PaintedLayer, run
+
+    pictures = list(images) if isinstance(images, list | tuple) else [images]
+    painted = list(labels) if isinstance(labels, list | tuple) else [labels]
+    if len(painted) != len(pictures):
+        raise ParameterError(
+            f"{len(painted)} label images were given for {len(pictures)} images; expected one for each"
+        )
+    chosen = cast("Literal['grey'] | tuple[int, ...]", channels_of(channels))
+    layers = tuple(
+        PaintedLayer(
+            name=f"image {i}", image=picture, axes=axes_of(picture, axes, is_rgb), labels=ids, channels=chosen,
+            painted_as=painted_as,
+        )
+        for i, (picture, ids) in enumerate(zip(pictures, painted, strict=True), start=1)
+    )  # fmt: skip
+    request = AEPRequest(
+        data=layers, out=out, class_names=class_names or {}, init_from=init_from, model_id=model_id, n_steps=n_steps,
+        seed=seed, resume=resume, **settings,
+    )  # fmt: skip
+    return run(request).model_id
