@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-PLUGIN, DOCK, MEASURE_DOCK = "napari-cellenhance", "Enhance cells", "Measure"
+PLUGIN, DOCK, MEASURE_DOCK, TEACH_DOCK = "napari-cellenhance", "Enhance cells", "Measure", "Teach it your cells"
 SIZE = (1360, 860)
 N_FRAMES = 12
+TEACH_STEPS = 60
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 600.0) -> None:
@@ -162,6 +163,46 @@ def show_measure(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("measure-detect")
 
 
+def show_teach(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.layers.clear()
+    viewer.open_sample(PLUGIN, "nuclei")
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, TEACH_DOCK)
+    let_live(1.0)
+    panel.images.current_form().new.click()
+    paint_strokes(panel.images.current_form().labels.layer(), np.asarray(viewer.layers["nuclei"].data))
+    panel.live.switch.setChecked(True)
+    wait_for(lambda: panel.live.answer.layer is not None)
+    answers: list[str] = []
+    panel.live.answered.connect(lambda: answers.append(panel.live.badge.text()))
+    panel.images.current_form().labels.layer().paint((30, 500), 1)
+    wait_for(lambda: bool(answers))
+    let_live(1.0)
+    camera.shoot("teach-live")
+    panel.settings.time.setCurrentIndex(panel.settings.time.count() - 1)
+    panel.settings.n_steps.setValue(TEACH_STEPS)
+    panel.train()
+    wait_for(lambda: panel._job is None, timeout_s=3600)
+    let_live(1.0)
+    camera.shoot("teach")
+    panel.tabs.setCurrentIndex(3)
+    panel.segment.boxes["translated"].setChecked(True)
+    panel.segment.run()
+    wait_for(lambda: panel.segment._job is None)
+    let_live(1.0)
+    camera.shoot("teach-segment")
+
+
+def paint_strokes(layer: Any, image: Any) -> None:
+    """Paint some strokes on nuclei and some beside them, with the brush of the layer."""
+    from napari_cellenhance.core.postprocess import segment
+    from napari_cellenhance.core.strokes import simulate_strokes
+
+    strokes = simulate_strokes((segment(image) > 0).astype(int) + 1, "some", seed=3)
+    for value in (1, 2):
+        for point in np.argwhere(strokes == value)[::7]:
+            layer.paint(tuple(int(v) for v in point), value)
+
+
 def sample(key: str) -> Any:
     from napari_cellenhance import _sample_data
 
@@ -174,6 +215,7 @@ def main() -> None:
         "--out", type=Path, default=Path(__file__).parents[1] / "docs" / "images", help="folder of the pictures"
     )
     parser.add_argument("--filter", default=None, help="id of the filter; default: the first of the list")
+    parser.add_argument("--only", default=None, help="part of the name of the scenes to play: teach")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     import napari
@@ -181,7 +223,8 @@ def main() -> None:
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
     camera = Camera(viewer, arguments.out)
-    for show in (show_nuclei, show_running, show_histology, show_measure):
+    scenes = (show_nuclei, show_running, show_histology, show_measure, show_teach)
+    for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)
     viewer.close()
 

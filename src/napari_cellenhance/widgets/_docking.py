@@ -10,9 +10,13 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from napari_cellenhance.widgets._settings import PLUGIN
 
-__all__ = ["ENHANCE", "MEASURE", "PANELS", "TRAIN", "TabWhenShown", "bring_to_front", "open_panel", "share_place"]
+__all__ = [
+    "ENHANCE", "MEASURE", "PANELS", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front", "open_panel", "share_place",
+]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN = PANELS = ("cellenhance-enhance", "cellenhance-measure", "cellenhance-train")
+ENHANCE, MEASURE, TRAIN, TEACH = PANELS = (
+    "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach",
+)  # fmt: skip
 """Object names of the panels."""
 
 

@@ -77,13 +77,21 @@ def suggest_dark(view: LayerView, axes: str) -> DarkSuggestion:
 
 
 class ImageForm(QWidget):
-    """Axes, channels and contrast of the chosen layer; guesses are shown and can be corrected."""
+    """Axes, channels and contrast of the chosen layer; guesses are shown and can be corrected.
+
+    Parameters
+    ----------
+    wants_one_plane : bool
+        One grey image is needed, of a plane: "each channel by itself" is not offered, nor is the contrast asked for;
+        and the axes of a plane are not shown, since there is nothing to correct.
+    """
 
     changed = Signal()
     suggestion_wanted = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, wants_one_plane: bool = False) -> None:
         super().__init__(parent)
+        self._wants_one_plane = wants_one_plane
         self._shape: tuple[int, ...] = ()
         self._note = ""
         self._is_dark_chosen_by_hand = False
@@ -119,6 +127,7 @@ class ImageForm(QWidget):
         layout.addWidget(self.axes_note)
         layout.addWidget(self.dark)
         layout.addWidget(self.dark_note)
+        self.dark.setVisible(not wants_one_plane)
         self.axes.textChanged.connect(self._on_axes)
         self.channels.currentIndexChanged.connect(self._tell)
         self.dark.clicked.connect(self._on_dark_clicked)
@@ -162,9 +171,19 @@ class ImageForm(QWidget):
         self.dark_note.setText("")
         self.dark_note.setVisible(False)
         self._on_axes()
-        if view is not None and not self.problem():
+        is_plain = self._wants_one_plane and view is not None and view.ndim == 2
+        self._form.setRowVisible(self.axes, not is_plain or bool(self.problem()))
+        if view is not None and not self.problem() and not is_plain:
             self.axes_note.setText(note)
             self.axes_note.setVisible(bool(note))
+
+    def choose(self, axes: str, channels: Channels) -> None:
+        """Take over axes and channels that were chosen elsewhere for the same image."""
+        self.axes.setText(axes)
+        for index in range(self.channels.count()):
+            value = self.channels.itemData(index)
+            if value == channels or (not isinstance(value, str) and tuple(value) == channels):
+                self.channels.setCurrentIndex(index)
 
     def show_suggestion(self, suggestion: DarkSuggestion) -> None:
         """Tick or untick "dark" unless the user has said so already; always say why."""
@@ -178,6 +197,8 @@ class ImageForm(QWidget):
         self.axes_note.setText(alarm(problem) if problem else "")
         self.axes_note.setVisible(bool(problem))
         choices = [] if problem else channel_choices(self.axes_text, self._shape)
+        if self._wants_one_plane:
+            choices = [(title, value) for title, value in choices if value != "all"]
         before = self.channels.currentText()
         was_blocked = self.channels.blockSignals(True)
         self.channels.clear()
