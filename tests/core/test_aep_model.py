@@ -325,11 +325,16 @@ def test_a_card_describes_the_network() -> None:
 
 def test_a_warm_start_takes_what_fits() -> None:
     trained, fresh = _net(3), AEP(2)
-    before = fresh.first.out.weight.clone()
     left = warm_start(fresh, trained.state_dict())
     assert torch.equal(fresh.first.c7[0].weight, trained.first.c7[0].weight)
     assert torch.equal(fresh.second.c1[1].running_mean, trained.second.c1[1].running_mean)
-    assert torch.equal(fresh.first.out.weight, before)
+    assert torch.equal(fresh.first.out.weight, trained.first.out.weight[:2, :2]), "the first classes and filters"
+    assert torch.equal(fresh.awel.conv.weight, trained.awel.conv.weight[:, :3])
+    more = AEP(4)
+    new = more.first.out.weight[3].clone()
+    warm_start(more, trained.state_dict())
+    assert torch.equal(more.first.out.weight[:3, :3], trained.first.out.weight)
+    assert torch.equal(more.first.out.weight[3], new), "a class that the other network lacks is learned from nothing"
     assert set(left) >= {"first.out.weight", "first.c10.0.weight", "second.out.bias", "awel.conv.weight"}
     assert "second.c10.0.weight" not in left
     assert warm_start(AEP(3), trained.state_dict()) == ()

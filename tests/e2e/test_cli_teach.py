@@ -64,6 +64,21 @@ def test_a_training_can_be_resumed_and_replaces_its_model(data: Path, tmp_path: 
     assert (tmp_path / "out" / "history.csv").read_text().count("\n") == 5
 
 
+def test_a_model_is_renamed_exported_and_deleted(data: Path, tmp_path: Path) -> None:
+    assert _train(data, tmp_path / "out", "--network", "unet").exit_code == 0
+    assert json.loads(_run("models", "show", "toy", "--json").output)["recipe"] == "aep"
+    assert "Cells" in _run("models", "rename", "toy", "Cells").output
+    listed = {one["id"]: one["title"] for one in json.loads(_run("models", "list", "--json").output)}
+    assert listed["toy"] == "Cells", "a model that only segments is listed too"
+    (tmp_path / "copy").mkdir()
+    paths = _run("models", "export", "toy", tmp_path / "copy").output.split()
+    assert len(paths) == 2 and all(Path(path).is_file() for path in paths)
+    assert _run("models", "delete", "toy").exit_code == 0
+    assert "toy" not in _run("models", "list", "--json").output
+    refused = _run("models", "delete", "nunet")
+    assert refused.exit_code == WRONG_USAGE and "belongs to the plugin" in refused.output
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

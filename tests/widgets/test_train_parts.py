@@ -49,7 +49,7 @@ def test_checks_are_points_of_their_own() -> None:
     [
         ("My nuclei", "my-nuclei"),
         ("T = 1 µm!", "t-1-m"),
-        ("細胞", "filter"),
+        ("細胞", "model-7edf5f"),
         ("NU-Net", "nu-net"),
         ("nunet", "nunet-own"),
     ],

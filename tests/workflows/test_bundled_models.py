@@ -11,15 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 import napari_cellenhance
+from napari_cellenhance.core.metrics import auroc
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.io import images
-from napari_cellenhance.workflows import catalog, enhance, requests
+from napari_cellenhance.workflows import catalog, enhance, requests, segment_model
 from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
 from napari_cellenhance.workflows.requests import EnhanceRequest
-from napari_cellenhance.zoo.manifest import load_manifest
+from napari_cellenhance.workflows.segment_model import SegmentModelRequest
+from napari_cellenhance.zoo.manifest import ClassCard, load_manifest
 
 STEP = 1.0 / 255.0
-BUNDLED = [card.id for card in load_manifest().models if card.bundled]
+BUNDLED = [card.id for card in load_manifest().models if card.bundled and card.recipe == "nunet"]
+SEGMENTERS = [card.id for card in load_manifest().models if card.bundled and card.recipe == "aep"]
 SAMPLES = Path(napari_cellenhance.__file__).parent / "samples"
 
 
@@ -93,3 +96,34 @@ def test_the_slider_is_continuous(model: str) -> None:
             for strength in (max(stop - 0.01, 1e-3), stop)
         ]
         assert np.abs(near[0] - near[1]).max() < 5 * STEP
+
+
+@pytest.mark.parametrize("model", SEGMENTERS)
+def test_segmenters_say_how_good_they_are_and_what_they_were_taught(model: str) -> None:
+    card = next(card for card in load_manifest().models if card.id == model)
+    assert card.scores["test"] and 0 < float(str(card.scores["mean_iou"])) < 1
+    assert "Command: cellenhance train aep" in str(card.training["notes"])
+    assert all(one.filter is not None for one in card.classes)
+
+
+def test_the_nuclei_of_the_sample_are_found() -> None:
+    from scipy.ndimage import gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    image = plane("nuclei")
+    request_ = SegmentModelRequest(
+        image=image, axes="YX", model_id="aep-nuclei", outputs=frozenset({"instances", "translated"}), device="cpu"
+    )
+    result = segment_model.run(request_)
+    smooth = gaussian_filter(np.log(image + 1), 1)
+    bright = smooth > threshold_otsu(smooth)
+    found = result.classes == 2
+    assert (found & bright).sum() / found.sum() > 0.9, "what it calls nucleus is bright"
+    assert 5 <= int(np.asarray(result.instances).max()) <= 60
+    shown = next(one.filter for one in describe_classes("aep-nuclei") if one.value == 2)
+    translated = result.maps["translated"][shown or 0]
+    assert auroc(translated, found) > 0.9, "the enhanced image shows nuclei bright"
+
+
+def describe_classes(model: str) -> tuple[ClassCard, ...]:
+    return next(card.classes for card in load_manifest().models if card.id == model)

@@ -93,3 +93,14 @@ def test_sure_pixels_are_added_to_the_strokes(cells: Any, labels: Any) -> None:
     assert (more.labels > 0).sum() > 2 * (labels > 0).sum()
     is_sure = more.labels > 0
     assert ((more.labels == 2) == (cells.labels > 0))[is_sure].mean() > 0.95
+
+
+def test_without_paint_the_window_is_looked_at_ahead(cells: Any, labels: Any) -> None:
+    session = Counting("cpu")
+    live, shown = LivePaint(session), Shown(layer=0, t=0, z=0, region=WHOLE)
+    with pytest.raises(ImageError, match="nothing is painted yet"):
+        live.answer([layer(cells.image, np.zeros_like(labels))], shown)
+    assert session.n_bytes > 0 and session.n_updates == 0
+    before = session.n_bytes
+    live.answer([layer(cells.image, labels)], shown)
+    assert session.n_bytes == before, "the same features serve the first stroke"

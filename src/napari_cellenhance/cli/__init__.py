@@ -399,6 +399,41 @@ def models_fetch(
         typer.echo(f"{model_id} is ready: {path}")
 
 
+@models.command("rename")
+def models_rename(
+    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    title: Annotated[str, typer.Argument(help="Name of the model as people read it; its id stays.")],
+    debug: Debug = False,
+) -> None:
+    """Give a model of your own another name."""
+    from napari_cellenhance.workflows import own_models
+
+    card = own_models.rename(model_id, title)
+    typer.echo(f"{card.id} is now called “{card.title}”")
+
+
+@models.command("export")
+def models_export(
+    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    folder: Annotated[Path, typer.Argument(help="Folder that weights and card are copied to.")],
+    debug: Debug = False,
+) -> None:
+    """Copy a model of your own; in the models folder of another computer it works."""
+    from napari_cellenhance.workflows import own_models
+
+    for path in own_models.export(model_id, folder):
+        typer.echo(str(path))
+
+
+@models.command("delete")
+def models_delete(model_id: Annotated[str, typer.Argument(metavar="ID")], debug: Debug = False) -> None:
+    """Remove a model of your own, and the folder of its training."""
+    from napari_cellenhance.workflows import own_models
+
+    own_models.delete(model_id)
+    typer.echo(f"{model_id} is deleted")
+
+
 @models.command("import")
 def models_import(
     archive: Annotated[

@@ -88,6 +88,7 @@ class SegmentPart(QWidget):
         self.method = QComboBox()
         for title, data in _METHODS:
             self.method.addItem(title, data)
+        self.method.setCurrentIndex(self.method.findData(InstanceOptions().method))
         _describe(self.method, "Objects are", "What counts as one object.")
         self.min_size = QSpinBox()
         self.min_size.setRange(0, 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import unicodedata
@@ -76,11 +77,14 @@ class Goal:
 def model_id_of(title: str, taken: Collection[str] = ()) -> str:
     """Id of a model for files and commands; one of the project's own ids gets an ending.
 
+    A title without a Latin letter or digit gets a number made from it, so that two such models do not meet.
+
     >>> model_id_of("Zellen – naïve (T1)"), model_id_of("NU-Net", {"nu-net"}), model_id_of("細胞")
-    ('zellen-naive-t1', 'nu-net-own', 'filter')
+    ('zellen-naive-t1', 'nu-net-own', 'model-7edf5f')
     """
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-") or "filter"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-")
+    slug = slug or f"model-{hashlib.sha256(title.encode()).hexdigest()[:6]}"
     return f"{slug}-own" if slug in taken else slug
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["AEPSetup", "prepare"]
 
 _N_MEASURED = 3
-_LEAST_STEPS = 20
+_LEAST_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from napari_cellenhance.zoo.manifest import ModelCard, list_models
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
 
-__all__ = ["FilterSpec", "OpenedFilter", "describe", "list_filters", "open_enhancer"]
+__all__ = ["FilterSpec", "OpenedFilter", "describe", "info_of", "list_filters", "open_enhancer"]
 
 CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": True}
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
@@ -100,7 +100,7 @@ class OpenedFilter:
 
 def list_filters() -> tuple[FilterInfo, ...]:
     """All filters: models of the manifest and of the user's folder first, then the classical ones."""
-    return (*(_info(card) for card in _filter_cards()), *CLASSICAL)
+    return (*(info_of(card) for card in _filter_cards()), *CLASSICAL)
 
 
 def _filter_cards() -> tuple[ModelCard, ...]:
@@ -215,7 +215,7 @@ def _shown_filter(card: ModelCard) -> int:
 
 def _model_spec(card: ModelCard) -> FilterSpec:
     return FilterSpec(
-        info=_info(card),
+        info=info_of(card),
         normalizer=card.normalization.name,
         normalizer_settings=dict(card.normalization.parameters),
         identity_below=card.strength.identity_below,
@@ -225,7 +225,8 @@ def _model_spec(card: ModelCard) -> FilterSpec:
     )
 
 
-def _info(card: ModelCard) -> FilterInfo:
+def info_of(card: ModelCard) -> FilterInfo:
+    """Card of a model as the doors show it; also of a segmenting one that is no filter."""
     strength = card.strength
     return FilterInfo(
         id=card.id,

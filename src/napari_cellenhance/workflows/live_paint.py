@@ -101,7 +101,7 @@ class LivePaint:
             layer = layers[shown.layer]
             plane = self._plane(layer, shown.t, shown.z)
             painted = self._painted(layers)
-            painted_values(painted)  # says what paint is missing before any network is opened
+            self._check(painted, plane, shown.region, checkpoint)
             digest = _digest(painted)
             if digest != self._learned:
                 update = self._session.update(
@@ -150,6 +150,16 @@ class LivePaint:
             self._planes.clear()
             self._learned = b""
             self._session.forget()
+
+    def _check(
+        self, painted: Sequence[PaintedImage], plane: NDArray[np.float32], region: Region, checkpoint: Checkpoint
+    ) -> None:
+        """Say what paint is missing; look at the window meanwhile, so that the first stroke is answered sooner."""
+        try:
+            painted_values(painted)
+        except ImageError:
+            self._session.prepare(plane, region, checkpoint=checkpoint)
+            raise
 
     def _painted(self, layers: Sequence[PaintedLayer]) -> list[PaintedImage]:
         return [

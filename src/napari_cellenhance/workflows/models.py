@@ -62,19 +62,24 @@ class ShelfCard:
 
 
 def list_all() -> tuple[ShelfCard, ...]:
-    """All filters in the order of the catalog; verifies the weights that are here."""
+    """All filters in the order of the catalog, then models that only segment; verifies the weights that are here."""
     cards = {card.id: card for card in load_manifest().models}
-    return tuple(_shelf(info, cards.get(info.id)) for info in catalog.list_filters())
+    infos = catalog.list_filters()
+    others = [card for card in cards.values() if card.id not in {info.id for info in infos}]
+    return (*(_shelf(info, cards.get(info.id)) for info in infos), *(_shelf(catalog.info_of(c), c) for c in others))
 
 
 def find(filter_id: str) -> ShelfCard:
-    """One filter.
+    """One filter, or a model that only segments.
 
     Raises
     ------
     ModelNotFoundError
         No filter of that id; the message lists those there are.
     """
+    for card in load_manifest().models:
+        if card.id == filter_id:
+            return _shelf(catalog.info_of(card), card)
     spec = catalog.describe(filter_id)
     return _shelf(spec.info, spec.card)
 

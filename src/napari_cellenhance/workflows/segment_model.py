@@ -57,7 +57,7 @@ class InstanceOptions:
         Label value of the class whose objects are numbered.
     """
 
-    method: Literal["components", "watershed"] = "components"
+    method: Literal["components", "watershed"] = "watershed"
     min_size_px: int = 30
     object_value: int = 2
 

@@ -337,19 +337,22 @@ def pad_to_grid(x: Tensor) -> tuple[Tensor, tuple[int, int]]:
 
 
 def warm_start(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Take over every tensor of another network that has the same name and shape.
+    """Take over the weights of another network of the same method, perhaps with other classes.
+
+    Where a layer's size follows the number of classes, the part that both have is taken over: the first classes,
+    filters and branches. Classes are numbered alike everywhere, background first, so they mean about the same.
 
     Parameters
     ----------
     module : nn.Module
         Changed in place.
     state : mapping of str to Tensor
-        State dict, perhaps of a network with other classes.
+        State dict.
 
     Returns
     -------
     tuple of str
-        Names of the tensors that stayed as they were, such as the layers whose size follows the classes.
+        Names of the tensors that stayed as they were, in part or as a whole.
 
     Raises
     ------
@@ -357,10 +360,14 @@ def warm_start(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ...
         Nothing fits: the weights are of another kind of network.
     """
     own = module.state_dict()
-    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    fitting = {name for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     if not any(own[name].ndim > 1 for name in fitting):
         raise ParameterError("the weights to start from fit none of the layers; choose a model of the same method")
-    module.load_state_dict(fitting, strict=False)
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if name in own and own[name].ndim == tensor.ndim:
+                both = tuple(slice(min(sizes)) for sizes in zip(own[name].shape, tensor.shape, strict=True))
+                own[name][both] = tensor[both].to(own[name].dtype)
     return tuple(name for name in own if name not in fitting)
 
 
