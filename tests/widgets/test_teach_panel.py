@@ -24,9 +24,11 @@ from napari_cellenhance.widgets.teach import TeachPanel
 from napari_cellenhance.workflows import train_aep
 from napari_cellenhance.workflows.instant import InstantAnswer
 from napari_cellenhance.workflows.live_paint import LivePaint
+from napari_cellenhance.workflows.own_models import is_own
 from napari_cellenhance.workflows.segment_model import list_segmenters
 from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult, checkpoint_of
 from napari_cellenhance.workflows.train_progress import TrainProgress
+from napari_cellenhance.zoo.cards import ModelCard
 from napari_cellenhance.zoo.folders import sha256_of, user_models_dir
 
 MakePanel = Callable[..., Any]
@@ -45,6 +47,10 @@ def stroke(layer: Any, value: int, *points: tuple[int, ...]) -> None:
     first, last = np.asarray(points[0], float), np.asarray(points[-1], float)
     for share in np.linspace(0, 1, 12):
         layer.paint(tuple(int(v) for v in np.round(first + share * (last - first))), value)
+
+
+def own_segmenters() -> tuple[ModelCard, ...]:
+    return tuple(card for card in list_segmenters() if is_own(card))
 
 
 class FakeSession:
@@ -68,6 +74,9 @@ class FakeSession:
         self._threshold = float(means[0] + means[-1]) / 2
         index, region = shown
         return self._answer(images[index].image, region, index)
+
+    def prepare(self, plane: Any, region: Any, *, checkpoint: Any = None) -> int:
+        return 1
 
     def predict(self, plane: Any, region: Any = None, *, checkpoint: Any = None) -> InstantAnswer:
         self.n_predictions += 1
@@ -470,7 +479,7 @@ def test_in_a_real_window_by_the_door_of_the_manifest(
 
 def test_a_request_says_what_the_dock_says(panel: Any, viewer: ViewerModel) -> None:
     request: AEPRequest = panel.request()
-    assert request.model_id == "aep-for-nuclei" and request.init_from is None and request.network == "aep"
+    assert request.model_id == "aep-for-nuclei" and request.init_from == "aep-nuclei" and request.network == "aep"
     assert (request.n_steps, request.time_limit_s) == (0, 60.0) and request.n_threads >= 1
     (layer,) = request.data
     assert layer.axes == "YX" and layer.name == "nuclei"
@@ -626,14 +635,14 @@ def test_cancel_leaves_the_old_model_and_resume_goes_on_with_the_same_paint(
     panel.settings.name.setText("Mine")
     panel.train()
     finish(qtbot, panel)
-    (card,) = list_segmenters()
+    (card,) = own_segmenters()
     old = card.file.sha256
     make_small(panel, 6)
     panel.train()
     qtbot.waitUntil(lambda: len(panel.view.rows) >= 1, timeout=PATIENCE_MS)
     panel.foot.cancel.click()
     finish(qtbot, panel)
-    (card,) = list_segmenters()
+    (card,) = own_segmenters()
     assert card.file.sha256 == old == sha256_of(user_models_dir() / card.file.name)
     assert panel.learning.layer is None and panel.resume.isEnabled()
     stroke(paint_of(panel), 2, (110, 110), (120, 110))
@@ -641,7 +650,7 @@ def test_cancel_leaves_the_old_model_and_resume_goes_on_with_the_same_paint(
     finish(qtbot, panel)
     assert "“Mine” is ready" in text_of(panel), text_of(panel)
     assert [row["step"] for row in panel.view.rows] == [1, 2, 3, 4, 5, 6]
-    (card,) = list_segmenters()
+    (card,) = own_segmenters()
     assert card.file.sha256 != old and card.training["init_from"] == "mine"
 
 
@@ -653,13 +662,13 @@ def test_a_dock_that_was_closed_is_opened_again_and_resumes(
     qtbot.waitUntil(lambda: len(panel.view.rows) >= 1, timeout=PATIENCE_MS)
     panel.close()
     qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
-    assert not list_segmenters() and checkpoint_of(panel._last.request.out).is_file()
+    assert not own_segmenters() and checkpoint_of(panel._last.request.out).is_file()
     again = make_panel(viewer)
     qtbot.waitUntil(again.resume.isEnabled, timeout=10000)
     again.resume.click()
     finish(qtbot, again)
     assert "is ready" in text_of(again), text_of(again)
-    assert [row["step"] for row in again.view.rows] == [1, 2, 3, 4] and list_segmenters()
+    assert [row["step"] for row in again.view.rows] == [1, 2, 3, 4] and own_segmenters()
 
 
 @pytest.mark.parametrize("step", [0, 2])
@@ -671,7 +680,7 @@ def test_a_loss_that_breaks_never_replaces_a_model_by_a_bad_one(
     make_small(panel, 2)
     panel.train()
     finish(qtbot, panel)
-    (card,) = list_segmenters()
+    (card,) = own_segmenters()
     honest = AEPRecipe.loss
 
     def breaks(self: Any, rng: Any, at: int) -> Any:
@@ -682,7 +691,7 @@ def test_a_loss_that_breaks_never_replaces_a_model_by_a_bad_one(
     make_small(panel, 8)
     panel.train()
     finish(qtbot, panel)
-    (now,) = list_segmenters()
+    (now,) = own_segmenters()
     assert "unexpected" not in text_of(panel)
     if step == 0:
         assert "not a number" in text_of(panel) and now.file.sha256 == card.file.sha256
@@ -697,7 +706,7 @@ def test_layers_that_are_deleted_during_a_training_do_not_end_it(panel: Any, vie
     qtbot.waitUntil(lambda: len(panel.view.rows) >= 1, timeout=PATIENCE_MS)
     viewer.layers.clear()
     finish(qtbot, panel)
-    assert "is ready" in text_of(panel) and list_segmenters()
+    assert "is ready" in text_of(panel) and own_segmenters()
     assert panel.learning.layer is None and not viewer.layers
 
 
@@ -762,8 +771,8 @@ def test_own_models_are_renamed_exported_and_deleted(
     answer = menu.QMessageBox.StandardButton
     monkeypatch.setattr(menu.QMessageBox, "question", lambda *_: answer.No)
     part.menu.ask_delete()
-    assert list_segmenters()
+    assert own_segmenters()
     monkeypatch.setattr(menu.QMessageBox, "question", lambda *_: answer.Yes)
     part.menu.ask_delete()
-    assert not list_segmenters() and not part.foot.run.isEnabled() and part.model.count() == 0
-    assert panel.settings.start.count() == 1
+    assert not own_segmenters() and part.model.count() == len(list_segmenters()) == 2
+    assert panel.settings.start.count() == 1 + len(list_segmenters())

@@ -206,6 +206,16 @@ def test_a_warm_start_keeps_what_fits(request_: AEPRequest, layer: PaintedLayer,
     assert three.values == (1, 2, 3)
 
 
+def test_a_model_is_tuned_more_gently_than_random_weights(request_: AEPRequest, tmp_path: Path) -> None:
+    first = run(replace(request_, n_steps=1))
+    more = run(replace(request_, n_steps=1, out=tmp_path / "more", model_id="more", init_from="mine"))
+    own = run(replace(request_, n_steps=1, out=tmp_path / "own", model_id="own", init_from="mine", learning_rate=0.01))
+    rates = [read_user_card(result.card or "").training["fit"] for result in (first, more, own)]
+    assert [fit["learning_rate"] for fit in rates if isinstance(fit, dict)] == [1e-3, 1e-4, 0.01]
+    with pytest.raises(ParameterError, match="learning rate is 2"):
+        replace(request_, learning_rate=2.0)
+
+
 def test_a_filter_that_does_not_segment_is_no_start(request_: AEPRequest) -> None:
     with pytest.raises(ParameterError, match="does not segment"):
         run(replace(request_, init_from="nunet"))

@@ -63,7 +63,7 @@ def train_aep(
     ),
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _TRAIN.crop_px,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 1e-3, from a model 1e-4.")] = _TRAIN.learning_rate,
     validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
         _TRAIN.patience

@@ -105,6 +105,7 @@ class TeachSettings(QWidget):
         self._make_advanced()
         self._lay_out()
         self.set_models(models)
+        self.start.setCurrentIndex(min(1, self.start.count() - 1))  # what knows nuclei learns other cells faster too
         self._connect()
         self._on_kind()
 
@@ -129,10 +130,13 @@ class TeachSettings(QWidget):
         _describe(self.batch_size, "Crops per update", "More crops are steadier and slower.")
         self.learning_rate = QDoubleSpinBox()
         self.learning_rate.setDecimals(6)
-        self.learning_rate.setRange(1e-6, 0.1)
+        self.learning_rate.setRange(0.0, 0.1)
+        self.learning_rate.setSpecialValueText("automatic")
         self.learning_rate.setSingleStep(1e-4)
         self.learning_rate.setValue(_DEFAULT.learning_rate)
-        _describe(self.learning_rate, "Learning rate", "Size of an update. Lower it if the curves jump or break.")
+        _describe(
+            self.learning_rate, "Learning rate", "Size of an update; smaller from a model. Lower it if the curves jump."
+        )
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         _describe(self.seed, "Seed", "The same seed and number of updates give the same model.")

@@ -153,9 +153,11 @@ def _recipe_settings(request: AEPRequest) -> Any:
 
 def _fit_settings(request: AEPRequest) -> FitSettings:
     from napari_cellenhance.core.training import FitSettings
+    from napari_cellenhance.workflows.train_aep import FINE_TUNING_RATE, FROM_SCRATCH_RATE
 
+    rate = request.learning_rate or (FROM_SCRATCH_RATE if request.init_from is None else FINE_TUNING_RATE)
     return FitSettings(
-        n_steps=request.n_steps, learning_rate=request.learning_rate, validate_every=request.validate_every,
+        n_steps=request.n_steps, learning_rate=rate, validate_every=request.validate_every,
         patience=request.patience, average=request.average, keep=request.keep, seed=request.seed,
         n_warmup=min(50, max(1, request.n_steps // 10)),
     )  # fmt: skip

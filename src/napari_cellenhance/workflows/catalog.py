@@ -104,8 +104,9 @@ def list_filters() -> tuple[FilterInfo, ...]:
 
 
 def _filter_cards() -> tuple[ModelCard, ...]:
-    """Models that enhance; a segmenting model without learned filters is none of them."""
-    return tuple(card for card in list_models() if card.recipe != "aep" or _n_filters(card) > 0)
+    """Models that enhance, NU-Nets first; a segmenting model without learned filters is none of them."""
+    cards = [card for card in list_models() if card.recipe != "aep" or _n_filters(card) > 0]
+    return tuple(sorted(cards, key=lambda card: card.recipe == "aep"))
 
 
 def _n_filters(card: ModelCard) -> int:

@@ -40,6 +40,8 @@ _REMEMBERED = (
     "crop_px", "learning_rate", "validate_every", "patience", "average", "keep", "seed", "precision", "recipe_options",
 )  # fmt: skip
 """Fields that a folder keeps beside its checkpoint: all that matter but the images and the paint."""
+FROM_SCRATCH_RATE = 1e-3
+FINE_TUNING_RATE = 1e-4
 GLIMPSE_EVERY_S = 4.0
 _GLIMPSE_SHARE = 0.2
 """Largest share of the time that showing the state of things may take."""
@@ -97,6 +99,9 @@ class AEPRequest:
         Updates; 0 derives them from ``time_limit_s``.
     time_limit_s : float
         Used where ``n_steps`` is 0: as many updates as fit, measured on the first ones.
+    learning_rate : float
+        Of Adam. 0: ``FROM_SCRATCH_RATE`` from random weights, ``FINE_TUNING_RATE`` from a model, which a larger one
+        makes forget faster than a few strokes can teach.
     stop_after : int
         End at this update of the ``n_steps`` that the learning rate is scheduled for; 0 runs them all.
     recipe_options : dict
@@ -121,7 +126,7 @@ class AEPRequest:
     stop_after: int = 0
     batch_size: int = 4
     crop_px: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 0.0
     validate_every: int = 50
     patience: int = 0
     average: float = 0.0
@@ -141,6 +146,8 @@ class AEPRequest:
             raise ParameterError(f"network is {self.network!r}; expected 'aep', 'light' or 'unet'")
         if self.n_threads < 0:
             raise ParameterError(f"{self.n_threads} threads were asked for; expected 0 (as torch likes) or more")
+        if not 0 <= self.learning_rate < 1:
+            raise ParameterError(f"learning rate is {self.learning_rate}; expected 0 (automatic) or a small number")
         if self.n_steps < 0 or self.time_limit_s < 0 or (self.n_steps == 0 and self.time_limit_s == 0):
             raise ParameterError(
                 f"{self.n_steps} updates in {self.time_limit_s:g} s; give a number of updates, or 0 and a time"
