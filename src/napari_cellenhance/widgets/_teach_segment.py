@@ -11,16 +11,15 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cellenhance.core.errors import CellEnhanceError
+from napari_cellenhance.widgets._forms import describe, new_form
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import ImageForm
 from napari_cellenhance.widgets._layer_picker import LayerPicker
@@ -75,7 +74,7 @@ class SegmentPart(QWidget):
         self.picker = LayerPicker(viewer)
         self.image = ImageForm(wants_one_plane=True)
         self.model = QComboBox()
-        _describe(self.model, "Model", "A model that learned from painted labels.")
+        describe(self.model, "Model", "A model that learned from painted labels.")
         self.menu = ModelMenu(self)
         self.boxes: dict[str, QCheckBox] = {}
         for name, title, tip, is_on in _OUTPUTS:
@@ -84,17 +83,17 @@ class SegmentPart(QWidget):
             box.setChecked(is_on)
             self.boxes[name] = box
         self.object_class = QComboBox()
-        _describe(self.object_class, "Objects of class", "Class whose objects are numbered.")
+        describe(self.object_class, "Objects of class", "Class whose objects are numbered.")
         self.method = QComboBox()
         for title, data in _METHODS:
             self.method.addItem(title, data)
         self.method.setCurrentIndex(self.method.findData(InstanceOptions().method))
-        _describe(self.method, "Objects are", "What counts as one object.")
+        describe(self.method, "Objects are", "What counts as one object.")
         self.min_size = QSpinBox()
         self.min_size.setRange(0, 1_000_000)
         self.min_size.setValue(InstanceOptions().min_size_px)
         self.min_size.setSuffix(" px")
-        _describe(self.min_size, "At least", "Smaller objects are dropped; area in pixels.")
+        describe(self.min_size, "At least", "Smaller objects are dropped; area in pixels.")
         self.foot = StatusFoot()
         self.foot.device.setVisible(False)
         self.foot.run.setText("Segment this image")
@@ -106,17 +105,17 @@ class SegmentPart(QWidget):
         self._on_picked()
 
     def _lay_out(self) -> None:
-        form = _form()
+        form = new_form()
         form.addRow("Image", self.picker)
         row = QHBoxLayout()
         row.addWidget(self.model, 1)
         row.addWidget(self.menu)
-        model_row = _form()
+        model_row = new_form()
         model_row.addRow("Model", row)
         outputs = QGroupBox("What to make")
         column = QVBoxLayout(outputs)
         self._finer = QWidget()
-        finer = _form(self._finer)
+        finer = new_form(self._finer)
         finer.setContentsMargins(20, 0, 0, 0)
         for title, part in (("Of class", self.object_class), ("Apart by", self.method), ("At least", self.min_size)):
             finer.addRow(title, part)
@@ -318,19 +317,3 @@ class SegmentPart(QWidget):
         if self._job is not None:
             self._job.cancel()
         self.picker.release()
-
-
-def _form(parent: QWidget | None = None) -> QFormLayout:
-    form = QFormLayout(parent)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-    return form
-
-
-def _describe(widget: QWidget, name: str, tip: str) -> None:
-    widget.setAccessibleName(name)
-    widget.setToolTip(tip)
-    if isinstance(widget, QComboBox):
-        widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        widget.setMinimumContentsLength(10)
-    widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

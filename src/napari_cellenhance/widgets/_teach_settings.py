@@ -11,16 +11,15 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cellenhance.widgets._fold import Fold
+from napari_cellenhance.widgets._forms import describe, new_form
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.workflows.train_aep import AEPRequest
 from napari_cellenhance.zoo.cards import ModelCard
@@ -80,21 +79,21 @@ class TeachSettings(QWidget):
         self._made = ""
         self._titles: dict[str, str] = {}
         self.start = QComboBox()
-        _describe(
+        describe(
             self.start, "Start from", "Random weights, or a model that knows something similar: it needs less time."
         )
         self.time = QComboBox()
         for title, seconds in _TIMES:
             self.time.addItem(title, seconds)
         self.time.addItem(_BY_UPDATES, 0.0)
-        _describe(self.time, "Time", "How long to learn; you can stop earlier, and train more later.")
+        describe(self.time, "Time", "How long to learn; you can stop earlier, and train more later.")
         self.n_steps = QSpinBox()
         self.n_steps.setRange(1, 1_000_000)
         self.n_steps.setSingleStep(100)
         self.n_steps.setValue(_DEFAULT.n_steps)
-        _describe(self.n_steps, "Updates", "How often the network is corrected.")
+        describe(self.n_steps, "Updates", "How often the network is corrected.")
         self.name = QLineEdit()
-        _describe(self.name, "Name", "Name of the new model in all lists.")
+        describe(self.name, "Name", "Name of the new model in all lists.")
         self.replaces = QLabel("Replaces your model of this name when the training ends well.")
         self.replaces.setWordWrap(True)
         self.learns_from_answer = QCheckBox("Learn from the instant answer, too")
@@ -117,38 +116,38 @@ class TeachSettings(QWidget):
         self.filters_per_class = QSpinBox()
         self.filters_per_class.setRange(0, _MAX_FILTERS)
         self.filters_per_class.setValue(_DEFAULT.filters_per_class)
-        _describe(self.filters_per_class, "Filters per class", "One is best in the paper; more are slower.")
+        describe(self.filters_per_class, "Filters per class", "One is best in the paper; more are slower.")
         self.crop_px = QSpinBox()
         self.crop_px.setRange(32, 512)
         self.crop_px.setSingleStep(32)
         self.crop_px.setSuffix(" px")
         self.crop_px.setValue(CROP_PX)
-        _describe(self.crop_px, "Crop side", "A multiple of 8. Larger crops see more around a cell, and are slower.")
+        describe(self.crop_px, "Crop side", "A multiple of 8. Larger crops see more around a cell, and are slower.")
         self.batch_size = QSpinBox()
         self.batch_size.setRange(1, 64)
         self.batch_size.setValue(_DEFAULT.batch_size)
-        _describe(self.batch_size, "Crops per update", "More crops are steadier and slower.")
+        describe(self.batch_size, "Crops per update", "More crops are steadier and slower.")
         self.learning_rate = QDoubleSpinBox()
         self.learning_rate.setDecimals(6)
         self.learning_rate.setRange(0.0, 0.1)
         self.learning_rate.setSpecialValueText("automatic")
         self.learning_rate.setSingleStep(1e-4)
         self.learning_rate.setValue(_DEFAULT.learning_rate)
-        _describe(
+        describe(
             self.learning_rate, "Learning rate", "Size of an update; smaller from a model. Lower it if the curves jump."
         )
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
-        _describe(self.seed, "Seed", "The same seed and number of updates give the same model.")
+        describe(self.seed, "Seed", "The same seed and number of updates give the same model.")
 
     def _lay_out(self) -> None:
-        self._form = _form()
+        self._form = new_form()
         for title, part in (
             ("Start from", self.start), ("Time", self.time), ("Updates", self.n_steps), ("Name", self.name),
         ):  # fmt: skip
             self._form.addRow(title, part)
         advanced = QWidget()
-        finer = _form(advanced)
+        finer = new_form(advanced)
         finer.setContentsMargins(12, 0, 0, 0)
         rows: tuple[tuple[str, QWidget], ...] = (
             ("Network", self.network), ("Ensemble", self.ensemble), ("Filters from", self.source),
@@ -258,25 +257,9 @@ class TeachSettings(QWidget):
         self.changed.emit()
 
 
-def _form(parent: QWidget | None = None) -> QFormLayout:
-    form = QFormLayout(parent)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-    return form
-
-
 def _choice(entries: Sequence[tuple[str, str]], name: str, tip: str) -> QComboBox:
     combo = QComboBox()
     for title, data in entries:
         combo.addItem(title, data)
-    _describe(combo, name, tip)
+    describe(combo, name, tip)
     return combo
-
-
-def _describe(widget: QWidget, name: str, tip: str) -> None:
-    widget.setAccessibleName(name)
-    widget.setToolTip(tip)
-    if isinstance(widget, QComboBox):
-        widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        widget.setMinimumContentsLength(10)
-    widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -16,18 +16,17 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_cellenhance.widgets._forms import describe, new_form
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._labels_picker import LabelsPicker
 from napari_cellenhance.widgets._status import alarm
@@ -127,7 +126,7 @@ class TrainGoal(QWidget):
         for row, (title, data, tip) in enumerate(_TEACH):
             self.teach.addItem(title, data)
             self.teach.setItemData(row, tip, 3)  # Qt.ItemDataRole.ToolTipRole
-        _describe(self.teach, "Learn from", "What the filter learns from.")
+        describe(self.teach, "Learn from", "What the filter learns from.")
         self.masks = LabelsPicker(
             viewer,
             "Round blobs",
@@ -146,15 +145,13 @@ class TrainGoal(QWidget):
         self.use_torchvision.setToolTip("Take the VGG-19 of torchvision; its weights are fetched once (550 MB).")
         self.use_torchvision.setVisible(has_torchvision())
         self.start = QComboBox()
-        _describe(self.start, "Start from", "A filter to tune to your images (minutes), or random weights (hours).")
+        describe(self.start, "Start from", "A filter to tune to your images (minutes), or random weights (hours).")
         self.name = QLineEdit()
-        _describe(self.name, "Name", "Name of the new filter in all lists.")
+        describe(self.name, "Name", "Name of the new filter in all lists.")
         self.n_steps = QSpinBox()
         self.n_steps.setRange(1, 1_000_000)
         self.n_steps.setSingleStep(100)
-        _describe(
-            self.n_steps, "Updates", "How often the network is corrected. You can stop earlier; the best is kept."
-        )
+        describe(self.n_steps, "Updates", "How often the network is corrected. You can stop earlier; the best is kept.")
         self.estimate = QPushButton("Estimate time")
         self.estimate.setToolTip("Measure a few updates with your images on this computer, and count up.")
         self.time = QLabel()
@@ -171,32 +168,32 @@ class TrainGoal(QWidget):
         self.learning_rate.setDecimals(6)
         self.learning_rate.setRange(1e-6, 0.1)
         self.learning_rate.setSingleStep(1e-4)
-        _describe(self.learning_rate, "Learning rate", "Size of an update. Lower it if the curves jump or break.")
+        describe(self.learning_rate, "Learning rate", "Size of an update. Lower it if the curves jump or break.")
         self.validate_every = QSpinBox()
         self.validate_every.setRange(1, 100_000)
         self.validate_every.setSuffix(" updates")
-        _describe(
+        describe(
             self.validate_every, "Check every", "Updates between two checks on pixels kept aside; the best is kept."
         )
         self.batch_size = QSpinBox()
         self.batch_size.setRange(1, 64)
         self.batch_size.setValue(_DEFAULT.batch_size)
-        _describe(self.batch_size, "Crops per update", "More crops are steadier and slower.")
+        describe(self.batch_size, "Crops per update", "More crops are steadier and slower.")
         self.crop_px = QSpinBox()
         self.crop_px.setRange(32, 512)
         self.crop_px.setSingleStep(16)
         self.crop_px.setValue(_DEFAULT.crop_px)
         self.crop_px.setSuffix(" px")
-        _describe(self.crop_px, "Crop side", "A multiple of 16. Larger crops are slower.")
+        describe(self.crop_px, "Crop side", "A multiple of 16. Larger crops are slower.")
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setValue(_DEFAULT.seed)
-        _describe(self.seed, "Seed", "The same seed and settings give the same filter.")
+        describe(self.seed, "Seed", "The same seed and settings give the same filter.")
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._form = _form()
+        self._form = new_form()
         self._form.addRow("Learn from", self.teach)
         self._network = QWidget()
         column = QVBoxLayout(self._network)
@@ -225,7 +222,7 @@ class TrainGoal(QWidget):
         self.advanced.setChecked(False)
         self.advanced.setToolTip("Finer settings; the values shown are used whether this is open or not.")
         inner = QWidget()
-        form = _form(inner)
+        form = new_form(inner)
         for title, box in (
             ("Learning rate", self.learning_rate),
             ("Check every", self.validate_every),
@@ -377,19 +374,3 @@ class TrainGoal(QWidget):
     def release(self) -> None:
         """Stop following the viewer."""
         self.masks.release()
-
-
-def _form(parent: QWidget | None = None) -> QFormLayout:
-    form = QFormLayout(parent)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-    return form
-
-
-def _describe(widget: QWidget, name: str, tip: str) -> None:
-    widget.setAccessibleName(name)
-    widget.setToolTip(tip)
-    if isinstance(widget, QComboBox):
-        widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        widget.setMinimumContentsLength(10)
-    widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

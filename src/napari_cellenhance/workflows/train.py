@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError, TrainingError
-from napari_cellenhance.io.safe_write import atomic_path
+from napari_cellenhance.workflows._settings_file import CHECKPOINT, recall, remember
 from napari_cellenhance.workflows._train_setup import TEACHING, prepare
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_layers import TrainLayer
@@ -34,8 +33,6 @@ __all__ = [
     "run",
 ]
 
-CHECKPOINT = "checkpoint.safetensors"
-SETTINGS = "settings.json"
 _REMEMBERED = (
     "perception", "teach", "init_from", "norm", "strength", "style_groups", "n_masks", "validation_fraction", "n_steps",
     "batch_size", "crop_px", "learning_rate", "validate_every", "patience", "average", "keep", "seed",
@@ -146,22 +143,7 @@ def remembered(request: TrainRequest) -> TrainRequest:
     ParameterError
         The folder keeps no settings that can be read.
     """
-    path = Path(request.out) / SETTINGS
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: stored[name] for name in _REMEMBERED}
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in known["recipe_options"].items()}
-        return replace(request, **(known | {"recipe_options": options}), resume=True)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ParameterError(
-            f"{path} does not say with which settings the training began ({error}); train anew, under another name"
-        ) from error
-
-
-def _remember(request: TrainRequest) -> None:
-    stored = {name: getattr(request, name) for name in _REMEMBERED}
-    with atomic_path(Path(request.out) / SETTINGS) as temporary:
-        temporary.write_text(json.dumps(stored, indent=2, ensure_ascii=False), encoding="utf-8")
+    return replace(request, **recall(request.out, _REMEMBERED), resume=True)
 
 
 def run(
@@ -238,7 +220,7 @@ def _run(
     recipe.balance_factor = known
     if factor is None:
         torch.manual_seed(request.seed)
-    _remember(request)
+    remember(request.out, request, _REMEMBERED)
     picture = None if on_picture is None else _Picture(setup, on_picture)
     if picture is not None:
         picture.show()

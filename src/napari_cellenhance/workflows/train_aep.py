@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import ParameterError, TrainingError
 from napari_cellenhance.core.recipes.protocol import Region
-from napari_cellenhance.io.safe_write import atomic_path
+from napari_cellenhance.workflows._settings_file import CHECKPOINT, recall, remember
 from napari_cellenhance.workflows.painted_layers import PaintedLayer
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_progress import Report, TrainResult
@@ -33,8 +32,6 @@ __all__ = [
     "run",
 ]
 
-CHECKPOINT = "checkpoint.safetensors"
-SETTINGS = "settings.json"
 _REMEMBERED = (
     "network", "ensemble", "source", "translation", "filters_per_class", "init_from", "n_steps", "batch_size",
     "crop_px", "learning_rate", "validate_every", "patience", "average", "keep", "seed", "precision", "recipe_options",
@@ -195,16 +192,7 @@ def remembered(request: AEPRequest) -> AEPRequest:
     ParameterError
         The folder keeps no settings that can be read.
     """
-    path = Path(request.out) / SETTINGS
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: stored[name] for name in _REMEMBERED}
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in known["recipe_options"].items()}
-        return replace(request, **(known | {"recipe_options": options}), resume=True)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ParameterError(
-            f"{path} does not say with which settings the training began ({error}); train anew, under another name"
-        ) from error
+    return replace(request, **recall(request.out, _REMEMBERED), resume=True)
 
 
 def run(
@@ -274,7 +262,7 @@ def _run(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_of(out)
     state = read_checkpoint(checkpoint, setup.identity)[0] if request.resume else FitState()
-    _remember(setup.request)
+    remember(request.out, setup.request, _REMEMBERED)
     n_steps = setup.fit_settings.n_steps
     report = Report(n_steps, on_progress, state)
     showing = _Showing(setup, look, on_glimpse)
@@ -307,12 +295,6 @@ def _run(
         return known
     card = publish(setup, ended, result.stopped)
     return replace(known, weights=out / card.file.name, card=out / f"{card.id}.json", stopped=result.stopped)
-
-
-def _remember(request: AEPRequest) -> None:
-    stored = {name: getattr(request, name) for name in _REMEMBERED}
-    with atomic_path(Path(request.out) / SETTINGS) as temporary:
-        temporary.write_text(json.dumps(stored, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _best_iou(state: FitState) -> float:
