@@ -14,6 +14,7 @@ from napari_cellenhance.core.postprocess import (
     centroids,
     detect_blobs,
     gaussian_derivative,
+    label_mask,
     laplacian_of_gaussian,
     segment,
     threshold,
@@ -257,3 +258,17 @@ def test_centroids_follow_the_ids() -> None:
     labels[0:3, 0:3], labels[6:9, 5:10] = 7, 2
     np.testing.assert_allclose(centroids(labels), [[7, 7], [1, 1]])
     assert centroids(np.zeros((4, 4), np.uint16)).shape == (0, 2)
+
+
+def test_a_small_hole_is_no_neck_and_is_filled() -> None:
+    y, x = np.mgrid[:60, :90]
+    disc = (y - 30) ** 2 + (x - 30) ** 2 < 20**2
+    pierced = disc.copy()
+    pierced[30, 30] = pierced[22, 30] = pierced[38, 31] = False
+    ids = label_mask(pierced)
+    assert ids.max() == 1 and np.array_equal(ids > 0, disc)
+    ring = disc & ~((y - 30) ** 2 + (x - 30) ** 2 < 10**2)
+    assert not label_mask(ring, split_touching=False)[30, 30], "a large hole stays"
+    two = disc | ((y - 30) ** 2 + (x - 58) ** 2 < 14**2)
+    assert label_mask(two).max() == 2 and label_mask(two, split_touching=False).max() == 1
+    assert not label_mask(disc, min_size_px=10**4).any()

@@ -19,6 +19,7 @@ __all__ = [
     "detect_blobs",
     "disc_overlap",
     "gaussian_derivative",
+    "label_mask",
     "laplacian_of_gaussian",
     "segment",
     "threshold",
@@ -72,6 +73,37 @@ def threshold(image: NDArray[Any], method: Method, value: float = 0.5) -> float:
         return float(pixels.max(initial=0.0))
     find = threshold_otsu if method == "otsu" else threshold_li
     return float(find(pixels))
+
+
+def label_mask(mask: NDArray[np.bool_], split_touching: bool = True, min_size_px: int = 30) -> NDArray[np.uint32]:
+    """Number the objects of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (Y, X) or (Z, Y, X)
+    split_touching : bool
+        Cut touching objects at their necks, as :func:`segment` does.
+    min_size_px : int
+        Smaller objects are dropped, and smaller holes filled: a hole of one pixel would look like a neck.
+
+    Returns
+    -------
+    ndarray of uint32, same shape
+        0 is ground; objects are 1, 2, 3, …
+
+    Raises
+    ------
+    ParameterError
+        A negative size.
+    """
+    from scipy.ndimage import label
+
+    is_object = np.asarray(mask, np.bool_)
+    holes, n_holes = label(~is_object)
+    sizes = np.bincount(holes.ravel(), minlength=n_holes + 1)
+    is_small = sizes < min_size_px
+    is_small[0] = False
+    return segment((is_object | is_small[holes]).astype(np.float32), "manual", 0.5, split_touching, min_size_px)
 
 
 def segment(

@@ -330,10 +330,9 @@ class _Run:
         if options.object_value not in found.values:
             known = ", ".join(str(value) for value in found.values)
             raise ParameterError(f"the model has no class {options.object_value}; its classes are {known}")
-        from napari_cellenhance.core.postprocess import segment
+        from napari_cellenhance.core.postprocess import label_mask
 
-        is_object = (found.labels == options.object_value).astype(np.float32)
-        ids = segment(is_object, "manual", 0.5, options.method == "watershed", options.min_size_px)
+        ids = label_mask(found.labels == options.object_value, options.method == "watershed", options.min_size_px)
         last = int(self.instances.max(initial=0))
         self.instances[index] = np.where(ids > 0, ids + np.uint32(last), 0)
 
