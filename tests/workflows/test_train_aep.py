@@ -285,3 +285,14 @@ def test_settings_out_of_range_are_refused(request_: AEPRequest) -> None:
         run(replace(request_, recipe_options={"nothing": 1}))
     with pytest.raises(ParameterError, match="network is 'resnet'"):
         replace(request_, network="resnet")  # type: ignore[arg-type]
+
+
+def test_repeated_sources_count_as_often(request_: AEPRequest, cells: Any, tmp_path: Path) -> None:
+    from napari_cellenhance.workflows._train_aep_setup import prepare
+
+    np.savez(tmp_path / "a.npz", images=cells.image[None], objects=cells.labels[None])
+    source = {"name": "objects", "npz": "a.npz", "key": "images", "labels": "objects"}
+    (tmp_path / "data.json").write_text(json.dumps({"sources": [source | {"repeat": 3}, source | {"name": "again"}]}))
+    setup = prepare(replace(request_, data=tmp_path / "data.json", recipe_options={"holdout_fraction": 0.0}))
+    assert len(setup.images) == 2
+    assert [one.name for one in setup.recipe.held_out.train] == ["objects, plane 0"] * 3 + ["again, plane 0"]
