@@ -6,14 +6,15 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import TEACH
 from napari_cellenhance.widgets._filter_picker import refill_all
+from napari_cellenhance.widgets._forms import boxed, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._settings import read_settings
 from napari_cellenhance.widgets._status import StatusFoot
@@ -115,12 +116,12 @@ class TeachPanel(DockPanel):
             column = QVBoxLayout(page)
             column.setContentsMargins(0, 0, 0, 0)
             for title, part in parts:
-                column.addWidget(_boxed(title, part))
+                column.addWidget(boxed(title, part))
             column.addStretch(1)
         self.tabs = QTabWidget()
         pages = (("1 Paint", paint), ("2 Train", setup), ("3 Progress", self.view), ("4 Segment", self.segment))
         for title, content in pages:
-            self.tabs.addTab(_scrolled(content), title)
+            self.tabs.addTab(scrolled(content), title)
         self._below = QWidget()
         below = QVBoxLayout(self._below)
         below.setContentsMargins(0, 0, 0, 0)
@@ -445,20 +446,3 @@ def _device() -> str:
 
 def _let_go(gone: Event, *_: Any) -> None:
     gone.set()
-
-
-def _boxed(title: str, part: QWidget) -> QGroupBox:
-    box = QGroupBox(title)
-    inner = QVBoxLayout(box)
-    inner.setContentsMargins(8, 8, 8, 8)
-    inner.addWidget(part)
-    return box
-
-
-def _scrolled(content: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidget(content)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return area

@@ -6,13 +6,14 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import ENHANCE, TRAIN, open_panel
 from napari_cellenhance.widgets._filter_picker import refill_all
+from napari_cellenhance.widgets._forms import boxed, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._settings import read_settings, write_setting
 from napari_cellenhance.widgets._status import StatusFoot
@@ -85,15 +86,11 @@ class TrainPanel(DockPanel):
         column = QVBoxLayout(setup)
         column.setContentsMargins(0, 0, 0, 0)
         for title, part in (("Images", self.images), ("Training", self.goal)):
-            box = QGroupBox(title)
-            inner = QVBoxLayout(box)
-            inner.setContentsMargins(8, 8, 8, 8)
-            inner.addWidget(part)
-            column.addWidget(box)
+            column.addWidget(boxed(title, part))
         column.addStretch(1)
         self.tabs = QTabWidget()
-        self.tabs.addTab(_scrolled(setup), "Set up")
-        self.tabs.addTab(_scrolled(self.view), "Progress")
+        self.tabs.addTab(scrolled(setup), "Set up")
+        self.tabs.addTab(scrolled(self.view), "Progress")
         more = QHBoxLayout()
         for button in (self.stop, self.resume, self.try_now):
             more.addWidget(button)
@@ -335,12 +332,3 @@ def _project_ids() -> set[str]:
 
 def _let_go(gone: Event, *_: Any) -> None:
     gone.set()
-
-
-def _scrolled(content: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidget(content)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return area

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["SUFFIXES", "Targets", "find_sources", "plan_targets"]
+__all__ = ["SUFFIXES", "Targets", "find_sources", "plan", "plan_targets"]
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".png")
 """Endings of files that are picked up from a folder; longest first, so that ``.ome`` is not left on a stem."""
@@ -57,6 +57,26 @@ def find_sources(source: str | os.PathLike[str]) -> tuple[Path, ...]:
     if not found:
         raise ParameterError(f"no image matches the pattern {path}; expected files ending in {', '.join(SUFFIXES)}")
     return tuple(sorted(found))
+
+
+def plan(
+    source: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...],
+    target: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    points: str | os.PathLike[str] | None = None,
+) -> tuple[Targets, ...]:
+    """Find the images meant by one or several names, each once, and name their results.
+
+    Raises
+    ------
+    ParameterError
+        As for :func:`find_sources` and :func:`plan_targets`.
+    """
+    asked = source if isinstance(source, tuple) else (source,)
+    sources = tuple(dict.fromkeys(path for each in asked for path in find_sources(each)))
+    is_folder = sources != tuple(map(Path, asked))  # a folder or a pattern, even if it holds one image
+    return plan_targets(sources, target, labels=labels, points=points, is_folder=is_folder)
 
 
 def plan_targets(

@@ -20,7 +20,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )  # fmt: skip
-from napari_cellenhance.workflows._targets import Targets, find_sources, plan_targets
+from napari_cellenhance.workflows._targets import Targets, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (
     BlobOptions,
@@ -119,24 +119,15 @@ def run(
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
         As in :func:`napari_cellenhance.workflows.enhance.run`; nothing was begun.
     """
-    plan = _plan(request)
+    planned = plan(request.source, request.target, labels=request.labels, points=request.points)
     settings = _complete(request)
-    make_folders((request.target, request.labels, request.points), plan)
-    opened = _open(settings, request.strength_map is not None, on_progress) if _has_work(request, plan) else None
+    make_folders((request.target, request.labels, request.points), planned)
+    opened = _open(settings, request.strength_map is not None, on_progress) if _has_work(request, planned) else None
 
     def enhance_one(targets: Targets, report: OnProgress) -> tuple[str, ...] | None:
         return _enhance_file(request, settings, targets, opened, report, is_cancelled)
 
-    return run_each(plan, enhance_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
-
-
-def _plan(request: FilesRequest) -> tuple[Targets, ...]:
-    asked = request.source if isinstance(request.source, tuple) else (request.source,)
-    sources = tuple(dict.fromkeys(path for source in asked for path in find_sources(source)))
-    return plan_targets(
-        sources, request.target, labels=request.labels, points=request.points,
-        is_folder=sources != tuple(map(Path, asked)),  # a folder or a pattern, even if it holds one image
-    )  # fmt: skip
+    return run_each(planned, enhance_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
 
 
 def _complete(request: FilesRequest) -> EnhanceRequest:

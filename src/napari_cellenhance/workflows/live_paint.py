@@ -18,8 +18,8 @@ from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.painted import PaintedImage, painted_values
 from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.workflows.instant import InstantAnswer, InstantSession, confident_labels
-from napari_cellenhance.workflows.paint import classes_of, plane_of
-from napari_cellenhance.workflows.painted_layers import PaintedLayer, normalised
+from napari_cellenhance.workflows.paint import plane_of
+from napari_cellenhance.workflows.painted_layers import PaintedLayer, classes_of, normalised
 from napari_cellenhance.workflows.train_layers import fitting_labels
 
 __all__ = ["LiveAnswer", "LivePaint", "Shown"]

@@ -13,10 +13,8 @@ from napari_cellenhance.core.axes import check_axes, select_channels, to_canonic
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.core.painted import from_instances
-from napari_cellenhance.workflows.painted_layers import PaintedLayer
+from napari_cellenhance.workflows.painted_layers import PaintedLayer, classes_of
 from napari_cellenhance.workflows.train_layers import fitting_labels
-
-__all__ = ["PaintLook", "classes_of", "copied", "display_range", "look_at_paint", "plane_of", "to_classes"]
 
 _SHOWN_PERCENTILES = (0.5, 99.5)
 
@@ -79,13 +77,6 @@ def _look_at(layer: PaintedLayer) -> tuple[dict[int, int], str]:
                 "another plane or image."
             )
     return counts, problem
-
-
-def classes_of(ids: NDArray[Any], layer: PaintedLayer) -> NDArray[Any]:
-    """Classes of one plane of a layer's labels, shape (Y, X)."""
-    if layer.painted_as == "classes":
-        return ids
-    return from_instances(ids, has_border=layer.has_border, is_complete=layer.is_complete)
 
 
 def to_classes(labels: Any, *, has_border: bool = False) -> NDArray[np.uint16]:

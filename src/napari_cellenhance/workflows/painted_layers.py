@@ -18,7 +18,7 @@ from napari_cellenhance.workflows.train_layers import fitting_labels
 if TYPE_CHECKING:
     from napari_cellenhance.core.painted import PaintedImage
 
-__all__ = ["PERCENTILES", "PaintedLayer", "digest_of", "normalised", "read_painted"]
+__all__ = ["PERCENTILES", "PaintedLayer", "classes_of", "digest_of", "normalised", "read_painted"]
 
 PERCENTILES: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": True}
 """Grey values of a plane that become 0 and 1: those of all shipped networks."""
@@ -131,7 +131,7 @@ def _painted_planes(layer: PaintedLayer) -> Iterator[PaintedImage]:
             ids = np.asarray(labels[t, z])
             if ids.any():
                 name = layer.name if n_t * n_z == 1 else f"{layer.name}, plane t {t} z {z}"
-                yield PaintedImage(_contrasted(np.asarray(chosen[t, 0, z]), name), _classes(layer, ids), name)
+                yield PaintedImage(_contrasted(np.asarray(chosen[t, 0, z]), name), classes_of(ids, layer), name)
 
 
 def _contrasted(plane: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -141,7 +141,8 @@ def _contrasted(plane: NDArray[Any], name: str) -> NDArray[np.float32]:
     return image
 
 
-def _classes(layer: PaintedLayer, ids: NDArray[Any]) -> Any:
+def classes_of(ids: NDArray[Any], layer: PaintedLayer) -> Any:
+    """Labels of a plane of a layer as classes; objects are converted as the layer says."""
     from napari_cellenhance.core.painted import from_instances
 
     if layer.painted_as == "classes":

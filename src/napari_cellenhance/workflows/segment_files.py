@@ -17,7 +17,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )  # fmt: skip
-from napari_cellenhance.workflows._targets import SUFFIXES, Targets, find_sources, plan_targets
+from napari_cellenhance.workflows._targets import SUFFIXES, Targets, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.segment_model import ModelSegmentation, OpenedSegmenter, SegmentModelRequest
 
@@ -74,10 +74,8 @@ def run(
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
         As in :func:`napari_cellenhance.workflows.segment_model.run`; nothing was begun.
     """
-    asked = request.source if isinstance(request.source, tuple) else (request.source,)
-    sources = tuple(dict.fromkeys(path for source in asked for path in find_sources(source)))
-    plan = plan_targets(sources, request.target, labels=request.instances, is_folder=sources != tuple(map(Path, asked)))
-    make_folders((request.target, request.instances), plan)
+    planned = plan(request.source, request.target, labels=request.instances)
+    make_folders((request.target, request.instances), planned)
     settings = request.settings
     if request.instances is not None:
         settings = replace(settings, outputs=settings.outputs | {"instances"})
@@ -89,7 +87,7 @@ def run(
     def segment_one(targets: Targets, report: OnProgress) -> tuple[str, ...] | None:
         return _segment_file(request, settings, targets, opened, report, is_cancelled)
 
-    return run_each(plan, segment_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
+    return run_each(planned, segment_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
 
 
 def _segment_file(
