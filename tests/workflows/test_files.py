@@ -367,3 +367,17 @@ def test_an_outcome_as_json() -> None:
     assert outcome.to_dict() == {
         "source": "a", "targets": ["b"], "seconds": 1.235, "error": "", "warnings": ["flat"],
     }  # fmt: skip
+
+
+def test_a_folder_with_one_image_still_gives_a_folder_of_results(tmp_path: Path) -> None:
+    from napari_cellenhance.workflows._targets import plan
+
+    (tmp_path / "plate").mkdir()
+    image = tmp_path / "plate" / "a.tif"
+    image.write_bytes(b"never read")
+    (from_folder,) = plan(tmp_path / "plate", tmp_path / "out")
+    assert from_folder.image == tmp_path / "out" / "a.ome.tif"
+    (from_pattern,) = plan(tmp_path / "plate" / "*.tif", tmp_path / "out")
+    assert from_pattern.image == tmp_path / "out" / "a.ome.tif"
+    (from_file,) = plan(image, tmp_path / "one.tif")
+    assert from_file.image == tmp_path / "one.tif"
