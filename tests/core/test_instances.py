@@ -44,7 +44,8 @@ def test_worked_example() -> None:
     assert shared.iou[2, 2] == pytest.approx(42 / 118)
     matches = match_instances(shared)
     assert (matches.tp, matches.fp, matches.fn) == (1, 3, 3)
-    assert matches.average_precision == pytest.approx(1 / 7)
+    assert matches.average_precision == pytest.approx(0.142857, abs=1e-6)
+    assert matches.precision == matches.recall == matches.f1 == 0.25
     np.testing.assert_allclose(seg_terms(shared), [1, 60 / 140, 0, 0])
     assert seg(TRUTH, FOUND) == pytest.approx(0.357143, abs=1e-6)
 
@@ -55,26 +56,30 @@ def test_two_objects_in_one() -> None:
     matches = match_instances(overlaps(truth, found))
     assert (matches.tp, matches.fp, matches.fn) == (0, 1, 2)
     assert matches.average_precision == 0
-    assert seg(truth, found) == pytest.approx(100 / 210)
+    assert seg(truth, found) == pytest.approx(0.476190, abs=1e-6)
 
 
 def test_exactly_half_matches_but_does_not_count_for_seg() -> None:
     truth, found = _canvas((14, 14), np.s_[2:12, 2:12]), _canvas((14, 14), np.s_[2:12, 2:7])
     assert match_instances(overlaps(truth, found)).average_precision == 1
-    assert match_instances(overlaps(truth, found), 0.51).average_precision == 0
+    more_than_half = float(np.nextafter(0.5, 1.0))
+    assert match_instances(overlaps(truth, found), more_than_half).average_precision == 0
     assert seg(truth, found) == 0
 
 
 def test_one_object_in_two_halves() -> None:
     truth = _canvas((14, 14), np.s_[2:12, 2:12])
     found = _canvas((14, 14), np.s_[2:12, 2:7], np.s_[2:12, 7:12])
-    assert match_instances(overlaps(truth, found)).average_precision == 0.5
+    matches = match_instances(overlaps(truth, found))
+    assert matches.average_precision == matches.precision == 0.5
+    assert (matches.recall, matches.f1) == (1.0, pytest.approx(2 / 3))
     assert seg(truth, found) == 0
 
 
 def test_nothing_wanted_or_nothing_found() -> None:
     empty, some = np.zeros((5, 5), int), _canvas((5, 5), np.s_[1:3, 1:3])
-    assert match_instances(overlaps(empty, empty)).average_precision == 1
+    nothing = match_instances(overlaps(empty, empty))
+    assert nothing.average_precision == nothing.precision == nothing.recall == nothing.f1 == 1
     assert match_instances(overlaps(empty, some)).average_precision == 0
     assert match_instances(overlaps(some, empty)).average_precision == 0
     assert seg(some, empty) == 0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.metrics import PointMatches
 
 __all__ = ["InstanceMatches", "Overlaps", "match_instances", "overlaps", "seg", "seg_terms"]
 
@@ -86,6 +87,21 @@ class InstanceMatches:
         """TP / (TP + FP + FN), as in [1]_; 1 where nothing is wanted and nothing found."""
         total = self.tp + self.fp + self.fn
         return self.tp / total if total else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of the objects found that are right; 1 where none were found and none wanted."""
+        return PointMatches(self.tp, self.fp, self.fn).precision
+
+    @property
+    def recall(self) -> float:
+        """Share of the objects wanted that were found; 1 where none were wanted and none found."""
+        return PointMatches(self.tp, self.fp, self.fn).recall
+
+    @property
+    def f1(self) -> float:
+        """F1 = 2 TP / (2 TP + FP + FN); 1 where nothing is wanted and nothing found."""
+        return PointMatches(self.tp, self.fp, self.fn).f1
 
 
 def match_instances(shared: Overlaps, min_iou: float = 0.5) -> InstanceMatches:
