@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
-    from napari_cellenhance.workflows.python_measure import compare_images
+    from napari_cellenhance.workflows.python_measure import compare_images, measure_pair
     from napari_cellenhance.workflows.python_teach import segment, train_aep
 
-__all__ = ["__version__", "compare_images", "enhance", "segment", "train_aep", "train_nunet"]
+__all__ = ["__version__", "compare_images", "enhance", "measure_pair", "segment", "train_aep", "train_nunet"]
 
 
 def _installed_version() -> str:
@@ -42,10 +42,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
-    if name == "compare_images":
-        from napari_cellenhance.workflows.python_measure import compare_images
+    if name in ("compare_images", "measure_pair"):
+        from napari_cellenhance.workflows import python_measure
 
-        return compare_images
+        return getattr(python_measure, name)
     if name == "train_nunet":
         from napari_cellenhance.workflows.python_api import train_nunet
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_cellenhance.cli import evaluate_networks, teach
+from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -61,6 +62,7 @@ train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
 app.command("segment")(teach.segment)
+app.command("measure")(measuring.measure)
 train.command("aep")(teach.train_aep)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
 evaluate.command("aep")(evaluate_networks.aep)
@@ -271,67 +273,6 @@ def persistence(
     if result.is_complete and not quiet:
         typer.echo(result.sentence())
     leave(is_stopped=not result.is_complete)
-
-
-# --- measure --------------------------------------------------------------------------------
-
-
-@app.command()
-def measure(
-    raw: Annotated[Path, typer.Argument(metavar="RAW", help="The image before: TIFF, OME-TIFF or PNG.")],
-    enhanced: Annotated[list[Path], typer.Argument(metavar="ENHANCED", help="Enhanced version(s) of it.")],
-    mask: Annotated[
-        Path | None, typer.Option(help="Mask or labels of the objects. [default: Otsu of the raw image, marked so]")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write every plane as CSV, and a JSON on what was measured beside it.")
-    ] = None,
-    diameter: Annotated[
-        float | None, typer.Option(help="Find blobs of this diameter too (pixels), and score them against the mask.")
-    ] = None,
-    axes: Annotated[str, typer.Option(help="Of all images, such as ZYX. [default: as in the files]")] = "",
-    dark: Annotated[bool, typer.Option("--dark/--bright", help="Objects are dark in the raw image.")] = False,
-    stretched: Annotated[
-        bool, typer.Option("--stretched/--stored", help="Stretch images that are not within 0…1 first.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Compare enhanced images with the raw one: contrast ratio, gain, fold, Michelson, AUROC, Otsu IoU."""
-    from napari_cellenhance.io.json_ready import json_ready
-    from napari_cellenhance.workflows import detect
-    from napari_cellenhance.workflows import measure as contrast
-
-    before = contrast.read_measured(raw, axes=axes, objects_are_dark=dark)
-    after = tuple(contrast.read_measured(path, axes=axes) for path in enhanced)
-    objects = None if mask is None else contrast.read_measured(mask, axes=axes)
-    if diameter is not None and objects is None:
-        raise ParameterError("--diameter scores blobs against the objects of a mask; give one with --mask")
-    request = contrast.CompareRequest(
-        raw=before, enhanced=after, mask=objects, values="stretched" if stretched else "stored"
-    )
-    swept = None
-    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
-        result = contrast.compare(request, on_progress=line.show, is_cancelled=is_cancelled)
-        if diameter is not None and not is_cancelled():
-            blobs = detect.DetectRequest(images=(before, *after), diameter_px=diameter, truth=objects)
-            swept = detect.sweep(blobs, on_progress=line.show, is_cancelled=is_cancelled)
-        is_stopped = is_cancelled()
-    if csv is not None:
-        contrast.write_csv(result, csv, overwrite=overwrite)
-    scores = [] if swept is None else detect.best_rows(swept)
-    if as_json:
-        print_json(json_ready({"contrast": contrast.to_rows(result), "blobs": scores, "notes": list(result.notes)}))
-    else:
-        typer.echo(contrast.to_markdown(result))
-        for row in scores:
-            typer.echo(f"{row['layer']}: blob F1 {row['f1']:.3f} at its best threshold {row['threshold']:.3f}")
-        if not quiet:
-            for note in result.notes:
-                typer.echo(f"note: {note}", err=True)
-    leave(is_stopped=is_stopped)
 
 
 # --- models ---------------------------------------------------------------------------------

@@ -1,18 +1,22 @@
-"""The public Python call for measuring: arrays in, a table out."""
+"""The public Python calls for measuring: arrays in, a table out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from napari_cellenhance.core.axes import guess_axes
 from napari_cellenhance.core.errors import AxesError
+from napari_cellenhance.workflows import measure_pairs as pairs
 from napari_cellenhance.workflows.measure import CompareRequest, MeasuredImage, compare, to_rows
+from napari_cellenhance.workflows.measure_pair_tables import to_rows as pair_rows
 
-__all__ = ["compare_images"]
+__all__ = ["compare_images", "measure_pair"]
+
+_PAIR = pairs.PairOptions()
 
 
 def compare_images(
@@ -86,6 +90,85 @@ def compare_images(
     for note in result.notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     return to_rows(result)
+
+
+def measure_pair(
+    result: Any,
+    reference: Any,
+    *,
+    kind: pairs.Kind = _PAIR.kind,
+    axes: str | None = None,
+    data_range: float | None = _PAIR.data_range,
+    min_iou: float | Sequence[float] = _PAIR.min_iou,
+    ignore: int | None = _PAIR.ignore,
+    match_within_px: float = _PAIR.match_within_px,
+) -> dict[str, Any]:
+    """Measure a result against a reference; the same numbers as the dock and the command line give.
+
+    Parameters
+    ----------
+    result, reference : array-like of shape (…, Y, X), or for points (N, ndim)
+        Of the same shape; never written to.
+    kind : "images", "objects", "classes" or "points"
+        Grey values; labels with a number for each object; labels with a number for each class; coordinates.
+    axes : str, optional
+        Of both, out of ``TCZYX``. Default: guessed.
+    data_range, min_iou, ignore, match_within_px
+        See :class:`napari_cellenhance.workflows.measure_pairs.PairOptions`.
+
+    Returns
+    -------
+    dict
+        images: ``psnr_db``, ``affine_psnr_db``, ``ssim``, ``mae``, ``data_range``; objects: ``n_true``, ``n_found``,
+        ``ap_50``, ``precision_50``, ``recall_50``, ``f1_50`` (and so on for each least overlap), ``seg``, ``iou``,
+        ``dice``; classes: ``mean_iou``, ``mean_dice``, ``iou_0``, ``dice_0`` and so on; points: ``n_true``,
+        ``n_found``, ``precision``, ``recall``, ``f1``. Planes of a stack are added up; ``n_planes`` is their number.
+
+    Warns
+    -----
+    UserWarning
+        What a reader of the numbers must know, such as grey values that are not on one scale.
+
+    Raises
+    ------
+    AxesError, ImageError
+        Images that do not fit each other, labels that are no whole numbers, a constant reference without
+        ``data_range``.
+    ParameterError
+        A setting outside its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ramp = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    >>> row = measure_pair(ramp + 0.1, ramp)
+    >>> round(row["psnr_db"], 3), round(row["mae"], 3), round(row["ssim"], 5)
+    (20.0, 0.1, 0.95297)
+    """
+    options = pairs.PairOptions(
+        kind=kind,
+        data_range=data_range,
+        min_iou=tuple(min_iou) if isinstance(min_iou, Sequence) else (float(min_iou),),
+        ignore=ignore,
+        match_within_px=match_within_px,
+    )
+    found, true = _array(result), _array(reference)
+    if kind == "points":
+        score = pairs.measure_points("result", found, "reference", true, options)
+    else:
+        letters = axes or _guessed(true)
+        own = letters if len(found.shape) == len(true.shape) else _guessed(found)
+        score = pairs.measure_pair(
+            pairs.PairRequest(
+                result=MeasuredImage(name="result", image=found, axes=own),
+                reference=MeasuredImage(name="reference", image=true, axes=letters),
+                options=options,
+            )
+        )
+    for note in score.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    (row,) = pair_rows([score], options)
+    return {key: value for key, value in row.items() if key not in ("image", "reference")}
 
 
 def _array(pixels: Any) -> Any:
