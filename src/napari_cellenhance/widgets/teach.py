@@ -360,7 +360,7 @@ class TeachPanel(DockPanel):
         glimpse = self._run.take_glimpse()
         if glimpse is None:
             return
-        found = glimpse.segmentation
+        found = glimpse.shown
         self.view.show_weights(dict(zip(found.branch_names, map(float, found.branch_weights), strict=True)))
         self._show_learning(found.labels, glimpse.window.key, glimpse.window.region)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_cellenhance.core.errors import ParameterError
-from napari_cellenhance.core.recipes.protocol import Region
+from napari_cellenhance.workflows._train_loop import ViewedWindow, fit_settings, timed
 from napari_cellenhance.workflows.painted_layers import digest_of, normalised, read_painted
 
 if TYPE_CHECKING:
@@ -26,9 +21,6 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.train_aep import AEPRequest
 
 __all__ = ["AEPSetup", "prepare"]
-
-_N_MEASURED = 3
-_LEAST_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +46,12 @@ class AEPSetup:
     kept_layers: tuple[str, ...]
     identity: str
 
-    def segment(self, plane: NDArray[Any], region: Region) -> Segmentation:
+    def show(self, window: ViewedWindow) -> Segmentation:
         """Segment a window of a raw plane with the network as it is now; the network itself is not touched."""
         from napari_cellenhance.core.recipes.aep_segmenter import AEPSegmenter
 
         segmenter = AEPSegmenter(self.module, self.recipe.values, self.choice)
-        return segmenter.segment(normalised(plane), region=region)
+        return segmenter.segment(normalised(window.plane), region=window.region)
 
     def weights_of_branches(self) -> dict[str, float]:
         """Weight of each branch in the ensemble."""
@@ -82,6 +74,7 @@ def prepare(request: AEPRequest) -> AEPSetup:
     from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.painted import painted_values
     from napari_cellenhance.core.recipes.aep import AEPRecipe
+    from napari_cellenhance.workflows.train_aep import FINE_TUNING_RATE, FROM_SCRATCH_RATE
 
     choice = choose_device(request.device, request.precision)
     images, weights = _images(request)
@@ -94,14 +87,15 @@ def prepare(request: AEPRequest) -> AEPSetup:
         module, repeated, settings, values=values, seed=request.seed, use_bf16=choice.precision == "bfloat16"
     )  # fmt: skip
     if request.n_steps == 0:
-        request = _timed(request, recipe)
-    fit_settings = _fit_settings(request)
+        request = timed(request, recipe)
+    rate = FROM_SCRATCH_RATE if request.init_from is None else FINE_TUNING_RATE
+    settings_of_loop = fit_settings(request, rate)
     identity = {
         "images": digest_of(images), "weights": weights, "network": module.architecture,
-        "init_from": request.init_from, "recipe": asdict(settings), "fit": asdict(fit_settings),
+        "init_from": request.init_from, "recipe": asdict(settings), "fit": asdict(settings_of_loop),
     }  # fmt: skip
     return AEPSetup(
-        request=request, images=images, module=module, recipe=recipe, fit_settings=fit_settings, choice=choice,
+        request=request, images=images, module=module, recipe=recipe, fit_settings=settings_of_loop, choice=choice,
         kept_layers=kept, identity=json.dumps(identity, sort_keys=True),
     )  # fmt: skip
 
@@ -149,42 +143,3 @@ def _recipe_settings(request: AEPRequest) -> Any:
         return AEPTraining(crop_px=request.crop_px, batch_size=request.batch_size, **request.recipe_options)
     except TypeError as error:
         raise ParameterError(f"unknown training option: {error}") from error
-
-
-def _fit_settings(request: AEPRequest) -> FitSettings:
-    from napari_cellenhance.core.training import FitSettings
-    from napari_cellenhance.workflows.train_aep import FINE_TUNING_RATE, FROM_SCRATCH_RATE
-
-    rate = request.learning_rate or (FROM_SCRATCH_RATE if request.init_from is None else FINE_TUNING_RATE)
-    return FitSettings(
-        n_steps=request.n_steps, learning_rate=rate, validate_every=request.validate_every,
-        patience=request.patience, average=request.average, keep=request.keep, seed=request.seed,
-        n_warmup=min(50, max(1, request.n_steps // 10)),
-    )  # fmt: skip
-
-
-def _timed(request: AEPRequest, recipe: AEPRecipe) -> AEPRequest:
-    """As many updates as fit into the time limit, measured on a copy that is thrown away."""
-    step_s, validation_s = _pace(recipe)
-    n_validations = 8
-    for_updates = request.time_limit_s - n_validations * validation_s - (_N_MEASURED + 1) * step_s
-    n_steps = max(_LEAST_STEPS, int(for_updates / step_s))
-    return replace(request, n_steps=n_steps, validate_every=max(1, n_steps // n_validations))
-
-
-def _pace(recipe: AEPRecipe) -> tuple[float, float]:
-    """Seconds of one update and of one validation."""
-    kept = copy.deepcopy(recipe.module.state_dict())
-    recipe.module.train()
-    times = []
-    for i in range(_N_MEASURED + 1):
-        begun = time.monotonic()
-        loss = recipe.loss(np.random.default_rng([0, i]), i)
-        loss["total"].backward()  # type: ignore[no-untyped-call]
-        times.append(time.monotonic() - begun)
-    recipe.module.zero_grad(set_to_none=True)
-    begun = time.monotonic()
-    recipe.validate()
-    validation_s = time.monotonic() - begun
-    recipe.module.load_state_dict(kept)
-    return float(np.median(times[1:])), validation_s
