@@ -70,10 +70,12 @@ def test_a_stack_is_pooled_and_says_so() -> None:
     assert "plane by plane" in done.notes[-1]
 
 
-def test_grey_values_of_another_kind_are_told() -> None:
+def test_grey_values_of_another_scale_are_told() -> None:
     done = score((RAMP * 0.5).astype(np.float32), (RAMP * 65535).astype(np.uint16))
     (note,) = done.notes
-    assert "float32 from 0 to 0.5" in note and "uint16 from 0 to 65535" in note
+    assert "“result” (float32, 0 to 0.5)" in note and "“clean” (uint16, 0 to 65535)" in note
+    assert "another scale" in score(RAMP + 2, RAMP).notes[0]
+    assert score((RAMP * 250).astype(np.float32), (RAMP * 255).astype(np.uint8)).notes == (), "another type is no harm"
     assert row_of(done)["affine_psnr_db"] > 90 > row_of(done)["psnr_db"]
 
 
@@ -98,7 +100,7 @@ def test_other_sizes_are_refused_with_both_named() -> None:
 
 def test_small_images_and_bad_pixels_have_no_ssim() -> None:
     small = score(RAMP[:5] + 0.1, RAMP[:5])
-    assert math.isnan(row_of(small)["ssim"]) and "smaller than the 7 × 7" in small.notes[0]
+    assert math.isnan(row_of(small)["ssim"]) and "smaller than the 7 × 7" in small.notes[-1]
     holed = RAMP + 0.1
     holed[0, 0] = np.nan
     done = score(holed, RAMP)
@@ -155,6 +157,9 @@ def test_the_worked_numbers_of_classes() -> None:
     assert [row[f"dice_{i}"] for i in range(3)] == pytest.approx([0.66667, 0.85714, 0.66667], abs=1e-5)
     ignored = row_of(score(found, truth, kind="classes", ignore=2), kind="classes")
     assert ignored["iou_0"] == pytest.approx(2 / 3)
+    unpainted = score(np.maximum(found, 1), truth, kind="classes")
+    assert "“clean” has pixels with label 0, “result” has none" in unpainted.notes[0]
+    assert score(np.maximum(found, 1), truth, kind="classes", ignore=0).notes == ()
     nothing = score(found, np.full_like(truth, 2), kind="classes", ignore=2)
     assert "nothing but the ignored label 2" in nothing.notes[0]
     with pytest.raises(ImageError, match=r"“result” against “clean”: .* compared as objects"):

@@ -23,11 +23,11 @@ from napari_cellenhance.widgets._layer_picker import image_layers
 from napari_cellenhance.widgets._measure_layers import Chosen, freeze, is_enhanced
 from napari_cellenhance.widgets._status import alarm
 
-__all__ = ["LayerCombo", "MeasureForm", "layers_of"]
+__all__ = ["SCOPES", "LayerCombo", "MeasureForm", "layers_of"]
 
 AUTOMATIC = "Automatic (Otsu of the raw image)"
 _LIST_ROWS = 4
-_SCOPES = (("Whole stack", False), ("Plane in view", True))
+SCOPES = (("Whole stack", False), ("Plane in view", True))
 
 
 def layers_of(viewer: Any, kind: str) -> list[Any]:
@@ -115,7 +115,7 @@ class MeasureForm(QWidget):
         self.mask_note = QLabel()
         self.mask_note.setWordWrap(True)
         self.scope = QComboBox()
-        for title, only_plane in _SCOPES:
+        for title, only_plane in SCOPES:
             self.scope.addItem(title, only_plane)
         self.scope.setAccessibleName("Measure on")
         self.scope.setToolTip("All planes of the stack, or only the one that is shown.")

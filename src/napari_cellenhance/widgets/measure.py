@@ -1,4 +1,4 @@
-"""The Measure dock: compare raw and enhanced layers by contrast, blobs, grey values and objects."""
+"""The Measure dock: raw and enhanced layers by contrast, blobs, grey values and objects; results against references."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QSizePolicy, QTabWidg
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import MEASURE
 from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._layer_picker import image_layers
 from napari_cellenhance.widgets._measure_compare import CompareTab
 from napari_cellenhance.widgets._measure_detect import DetectTab
 from napari_cellenhance.widgets._measure_form import MeasureForm, layers_of
 from napari_cellenhance.widgets._measure_histogram import HistogramTab
 from napari_cellenhance.widgets._measure_layers import Chosen, is_enhanced
+from napari_cellenhance.widgets._measure_reference import NO_REFERENCE, ReferenceTab
 from napari_cellenhance.widgets._measure_segment import SegmentTab
 from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob
 from napari_cellenhance.widgets._results import LayerTuple
@@ -50,6 +52,7 @@ class MeasurePanel(DockPanel):
         self.form = MeasureForm(viewer)
         self.compare, self.detect = CompareTab(), DetectTab()
         self.histogram, self.segment = HistogramTab(), SegmentTab()
+        self.reference = ReferenceTab()
         self.tabs = QTabWidget()
         self.foot = StatusFoot()
         self._timer = QTimer(self)
@@ -62,8 +65,8 @@ class MeasurePanel(DockPanel):
         self._on_tab()
 
     def _lay_out(self) -> None:
-        box = QGroupBox("Layers")
-        inside = QVBoxLayout(box)
+        self._box = QGroupBox("Layers")
+        inside = QVBoxLayout(self._box)
         inside.setContentsMargins(8, 8, 8, 8)
         inside.addWidget(self.form)
         for tab in self._tabs():
@@ -72,7 +75,7 @@ class MeasurePanel(DockPanel):
         settings = QWidget()
         column = QVBoxLayout(settings)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(box)
+        column.addWidget(self._box)
         column.addWidget(self.tabs, 1)
         scroll = QScrollArea()
         scroll.setWidget(settings)
@@ -87,7 +90,7 @@ class MeasurePanel(DockPanel):
         self.foot.cancel.setToolTip("Stop after the plane that is being worked on.")
 
     def _tabs(self) -> tuple[MeasureTab, ...]:
-        return (self.compare, self.detect, self.histogram, self.segment)
+        return (self.compare, self.detect, self.histogram, self.segment, self.reference)
 
     def _connect(self) -> None:
         self.form.changed.connect(self._on_changed)
@@ -112,10 +115,14 @@ class MeasurePanel(DockPanel):
         """The tab in front."""
         return self._tabs()[max(0, self.tabs.currentIndex())]
 
+    def chosen(self) -> Chosen | None:
+        """Layers that the tab in front measures, frozen; None without any."""
+        return self.reference.chosen(self._viewer.dims) if self.tab() is self.reference else self.form.chosen()
+
     def problem(self, chosen: Chosen | None) -> str:
         """Why Run is not possible; empty when it is."""
         if chosen is None:
-            return _OPEN_FIRST
+            return NO_REFERENCE if self.tab() is self.reference else _OPEN_FIRST
         return chosen.problem() or self.tab().problem(chosen)
 
     # --- slots --------------------------------------------------------------------------
@@ -124,6 +131,7 @@ class MeasurePanel(DockPanel):
     def _on_refilled(self) -> None:
         points = layers_of(self._viewer, "Points")
         self.detect.fill_points([layer for layer in points if not is_enhanced(layer)])  # blobs are no annotation
+        self.reference.fill_layers(image_layers(self._viewer), layers_of(self._viewer, "Labels"))
 
     @guarded
     def _on_tab(self) -> None:
@@ -131,6 +139,7 @@ class MeasurePanel(DockPanel):
             is_front = tab is self.tab()
             policy = QSizePolicy.Policy.Preferred if is_front else QSizePolicy.Policy.Ignored
             tab.setSizePolicy(policy, policy)
+        self._box.setVisible(self.tab() is not self.reference)  # it has pickers of its own
         self.foot.run.setText(self.tab().run_text)
         self.foot.run.setToolTip(self.tab().run_tip)
         if self._job is None:
@@ -141,7 +150,7 @@ class MeasurePanel(DockPanel):
     def _on_changed(self) -> None:
         if self._gone.is_set():
             return
-        problem = self.problem(self.form.chosen())
+        problem = self.problem(self.chosen())
         self.foot.run.setEnabled(not problem and self._job is None)
         if self._job is None:
             self.foot.show_hint(problem)
@@ -167,7 +176,7 @@ class MeasurePanel(DockPanel):
 
     @guarded
     def _start(self, make: Callable[[Chosen], TabJob]) -> None:
-        chosen = self.form.chosen()
+        chosen = self.chosen()
         problem = self.problem(chosen)
         if problem or chosen is None:
             self.foot.show_error(problem)

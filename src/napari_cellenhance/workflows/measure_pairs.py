@@ -223,11 +223,10 @@ def _images(
 
 def _image_notes(reference: OpenedLayer, result: OpenedLayer, tally: ImageTally) -> list[str]:
     notes = []
-    kinds = [np.dtype(layer.pixels.pixels.dtype) for layer in (result, reference)]
-    if tally.n_planes and kinds[0] != kinds[1]:
+    if tally.n_planes and _is_other_scale(reference, result):
         notes.append(
-            f"“{result.name}” holds {kinds[0]} from {_span(result)}, “{reference.name}” {kinds[1]} from "
-            f"{_span(reference)}: PSNR, SSIM and MAE compare grey values as stored; only affine PSNR fits them first."
+            f"“{result.name}” ({_span(result)}) has grey values of another scale than “{reference.name}” "
+            f"({_span(reference)}): PSNR, SSIM and MAE compare them as stored; only affine PSNR fits them first."
         )
     if np.isnan(tally.affine_psnr) and tally.n_pixels:
         notes.append(f"“{reference.name}” is constant: any image can be fitted to it, so there is no affine PSNR.")
@@ -245,7 +244,15 @@ def _image_notes(reference: OpenedLayer, result: OpenedLayer, tally: ImageTally)
 
 def _span(layer: OpenedLayer) -> str:
     low, high = layer.extent
-    return f"{low:g} to {high:g}"
+    return f"{np.dtype(layer.pixels.pixels.dtype)}, {low:.5g} to {high:.5g}"
+
+
+def _is_other_scale(reference: OpenedLayer, result: OpenedLayer) -> bool:
+    """Whether the values do not even overlap, or spread over more than twice or less than half the range."""
+    (low, high), (least, most) = reference.extent, result.extent
+    if not high > low:
+        return False
+    return most < low or least > high or not 0.5 <= (most - least) / (high - low) <= 2.0
 
 
 # --- labels -----------------------------------------------------------------------------------
@@ -296,6 +303,12 @@ def _classes(
         except ImageError as error:
             raise ImageError(f"“{result.name}” against “{reference.name}”: {error}") from error
     notes = []
+    table = tally.confusion
+    if 0 in tally.classes and table[0].any() and not table[:, 0].any():
+        notes.append(
+            f"“{reference.name}” has pixels with label 0, “{result.name}” has none: if 0 stands for not painted, leave "
+            "it out."
+        )
     if tally.n_planes and not tally.n_pixels:
         notes.append(f"“{reference.name}” holds nothing but the ignored label {options.ignore}; no score can be told.")
     return tally, notes
