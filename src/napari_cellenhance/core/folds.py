@@ -1,15 +1,16 @@
-"""Cross-validation by image: every image is tested once, by a network that has not seen it nor its kin."""
+"""Cross-validation by image: every image is tested once, by a network that has not seen it nor its kin; few labels."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["Fold", "k_folds"]
+__all__ = ["Fold", "k_folds", "nested_subsets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +110,35 @@ def _fold(parts: list[list[list[int]]], which: int, fraction: float, rng: np.ran
     rest = [index for i in order[n_kept:] for index in others[i]]
     tested = [index for group in parts[which] for index in group]
     return Fold(tuple(sorted(rest)), tuple(sorted(kept)), tuple(sorted(tested)))
+
+
+def nested_subsets(n_items: int, sizes: Sequence[int], *, seed: int = 0) -> tuple[tuple[int, ...], ...]:
+    """Draw subsets of rising size, each of which holds the one before: few labels, then more.
+
+    Parameters
+    ----------
+    n_items : int
+    sizes : sequence of int
+        Rising, from 1 to ``n_items``.
+    seed : int
+        The same seed gives the same subsets; a size gives the same subset whatever other sizes are asked for.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Indices, rising.
+
+    Raises
+    ------
+    ParameterError
+        Sizes that do not rise, or are out of range.
+
+    Examples
+    --------
+    >>> [len(subset) for subset in nested_subsets(9, (2, 5))]
+    [2, 5]
+    """
+    if any(b <= a for a, b in pairwise(sizes)) or any(not 1 <= size <= n_items for size in sizes):
+        raise ParameterError(f"subsets of {list(sizes)} out of {n_items}; expected rising sizes from 1 to {n_items}")
+    order = np.random.default_rng([seed, n_items]).permutation(n_items)
+    return tuple(tuple(sorted(int(i) for i in order[:size])) for size in sizes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.painted import MIN_CLASS_PX, NOT_PAINTED, PaintedImage, count_painted, painted_values
 from napari_cellenhance.core.tiling import Region
 
-__all__ = ["CropSampler", "HeldOut", "hold_out", "validation_block"]
+__all__ = ["CropSampler", "HasPaint", "HeldOut", "hold_out", "validation_block"]
 
 MIN_IMAGES_TO_SPLIT = 5
 """Fewer painted images are each split into two areas instead of being kept aside as a whole."""
@@ -27,6 +27,20 @@ _MIN_BLOCK_PX = 6
 _MIN_TRAINING_SHARE = 0.5
 _MAX_INDEXED_PX = 200_000
 _N_TRIES = 20
+
+
+class HasPaint(Protocol):
+    """A plane and the classes that are painted on it, both (Y, X)."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """Grey values."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """0 not painted, 1 and above classes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +143,7 @@ class CropSampler:
 
     Parameters
     ----------
-    images : sequence of PaintedImage
+    images : sequence of PaintedImage, or of others that have paint
         Planes smaller than a crop are padded: grey values by reflection, labels as not painted.
     crop_px : int
         Side of a crop.
@@ -143,7 +157,7 @@ class CropSampler:
         No image is painted.
     """
 
-    def __init__(self, images: Sequence[PaintedImage], crop_px: int, *, is_balanced: bool) -> None:
+    def __init__(self, images: Sequence[HasPaint], crop_px: int, *, is_balanced: bool) -> None:
         if not any(painted.labels.any() for painted in images):
             raise ImageError("no image is painted; crops are cut where there is paint")
         self.crop_px, self.is_balanced = crop_px, is_balanced
@@ -252,7 +266,7 @@ def _count(sums: NDArray[np.int64], boxes: NDArray[np.int64], grown_px: int) -> 
     return counts
 
 
-def _at_least(painted: PaintedImage, side: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _at_least(painted: HasPaint, side: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Image and labels with both sides at least ``side`` px."""
     image, labels = painted.image, painted.labels
     for axis in (0, 1):
