@@ -163,6 +163,30 @@ def show_measure(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("measure-detect")
 
 
+def show_reference(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    from napari_cellenhance.workflows.enhance import run
+    from napari_cellenhance.workflows.requests import EnhanceRequest
+
+    viewer.layers.clear()
+    (source,) = viewer.open_sample(PLUGIN, "nuclei")
+    place = {"scale": source.scale, "units": source.units, "colormap": source.colormap}
+    clean = np.asarray(source.data, np.float32)
+    noisy = clean + np.random.default_rng(0).normal(0.0, 15.0, clean.shape).astype(np.float32)
+    viewer.add_image(noisy, name="noisy", **place)
+    for chosen, title in (("median", "median"), ("gaussian", "Gauss")):
+        result = run(EnhanceRequest(image=noisy, axes="YX", filter_id=chosen))
+        metadata = {"cellenhance": result.provenance}
+        viewer.add_image(result.image, name=title, metadata=metadata, **place)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, MEASURE_DOCK)
+    panel.tabs.setCurrentWidget(panel.reference)
+    panel.reference.tick(viewer.layers["noisy"])
+    let_live(0.5)
+    panel.run()
+    wait_for(lambda: panel._job is None)
+    let_live(0.7)
+    camera.shoot("measure-reference")
+
+
 def show_teach(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.layers.clear()
     viewer.open_sample(PLUGIN, "nuclei")
@@ -223,7 +247,7 @@ def main() -> None:
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
     camera = Camera(viewer, arguments.out)
-    scenes = (show_nuclei, show_running, show_histology, show_measure, show_teach)
+    scenes = (show_nuclei, show_running, show_histology, show_measure, show_reference, show_teach)
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)
     viewer.close()

@@ -159,7 +159,7 @@ def test_choosing_another_reference_changes_the_list_and_clears_the_table(
     assert names(panel) == ["other"] and panel.reference.table.rowCount() == 0
     assert is_row_shown(panel, panel.reference.range)
     run(panel, qtbot)
-    assert "another scale" not in text_of(panel) and cells_of(panel, "Affine PSNR (dB)")[0] == "∞"
+    assert "scales differ" not in text_of(panel) and cells_of(panel, "Affine PSNR (dB)")[0] == "∞"
 
 
 def test_what_is_missing_is_said(make_panel: MakePanel, viewer: ViewerModel) -> None:

@@ -72,9 +72,9 @@ def test_a_stack_is_pooled_and_says_so() -> None:
 
 def test_grey_values_of_another_scale_are_told() -> None:
     done = score((RAMP * 0.5).astype(np.float32), (RAMP * 65535).astype(np.uint16))
-    (note,) = done.notes
-    assert "“result” (float32, 0 to 0.5)" in note and "“clean” (uint16, 0 to 65535)" in note
-    assert "another scale" in score(RAMP + 2, RAMP).notes[0]
+    assert done.notes[0] == "“result” holds float32 from 0 to 0.5, “clean” uint16 from 0 to 65535."
+    assert "scales differ" in done.notes[1]
+    assert "scales differ" in score(RAMP + 2, RAMP).notes[1]
     assert score((RAMP * 250).astype(np.float32), (RAMP * 255).astype(np.uint8)).notes == (), "another type is no harm"
     assert row_of(done)["affine_psnr_db"] > 90 > row_of(done)["psnr_db"]
 

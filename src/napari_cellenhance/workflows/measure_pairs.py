@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 Kind = Literal["images", "objects", "classes", "points"]
+_SCALE_NOTE = (
+    "PSNR, SSIM and MAE compare grey values as stored and say little where their scales differ; affine PSNR fits first."
+)
 _INVERTED = "“{}” is brighter where the reference is darker: the fit of the affine PSNR turns it upside down."
 
 
@@ -224,10 +227,7 @@ def _images(
 def _image_notes(reference: OpenedLayer, result: OpenedLayer, tally: ImageTally) -> list[str]:
     notes = []
     if tally.n_planes and _is_other_scale(reference, result):
-        notes.append(
-            f"“{result.name}” ({_span(result)}) has grey values of another scale than “{reference.name}” "
-            f"({_span(reference)}): PSNR, SSIM and MAE compare them as stored; only affine PSNR fits them first."
-        )
+        notes += [f"“{result.name}” holds {_span(result)}, “{reference.name}” {_span(reference)}.", _SCALE_NOTE]
     if np.isnan(tally.affine_psnr) and tally.n_pixels:
         notes.append(f"“{reference.name}” is constant: any image can be fitted to it, so there is no affine PSNR.")
     elif tally.is_inverted:
@@ -244,7 +244,7 @@ def _image_notes(reference: OpenedLayer, result: OpenedLayer, tally: ImageTally)
 
 def _span(layer: OpenedLayer) -> str:
     low, high = layer.extent
-    return f"{np.dtype(layer.pixels.pixels.dtype)}, {low:.5g} to {high:.5g}"
+    return f"{np.dtype(layer.pixels.pixels.dtype)} from {low:.4g} to {high:.5g}"
 
 
 def _is_other_scale(reference: OpenedLayer, result: OpenedLayer) -> bool:
