@@ -129,6 +129,11 @@ def test_nothing_labelled_is_told() -> None:
     assert math.isnan(row_of(vain, kind="objects")["seg"])
 
 
+def test_negative_numbers_are_refused_with_both_named() -> None:
+    with pytest.raises(ImageError, match=r"“result” against “clean”: .*negative ids"):
+        score(FOUND - 1, TRUTH, kind="objects")
+
+
 def test_a_mask_instead_of_objects_is_told() -> None:
     done = score(FOUND, TRUTH > 0, kind="objects")
     assert "“clean” has a single number in several separate places" in done.notes[0]

@@ -116,7 +116,9 @@ class ReferenceTab(MeasureTab):
         self.kind.setAccessibleName("Labels are")
         self.kind.setToolTip("Whether each object has its own number, or all objects of a class have one.")
         self.ignore = QCheckBox("Leave out label 0")
-        self.ignore.setToolTip("Tick it where 0 in the reference means not painted; untick it where 0 is a class, such as ground.")
+        self.ignore.setToolTip(
+            "Tick it where 0 in the reference means not painted; untick it where 0 is a class, such as ground."
+        )
         self.overlap = _box(0.05, 1.0, _DEFAULT.min_iou[0], 2, "Least overlap")
         self.overlap.setSingleStep(0.05)
         self.overlap.setToolTip("Least IoU (pixels in both / pixels in either) at which two objects match.")

@@ -267,7 +267,7 @@ def _objects(
     masks: set[str] = set()
     for number in planes:
         true, found = reference.ids(number), result.ids(number)
-        tally.add(true, found)
+        _add(tally, true, found, reference, result)
         masks |= {layer.name for layer, ids in ((reference, true), (result, found)) if _is_mask(ids)}
     notes = [
         f"“{name}” has a single number in several separate places: it may be a mask, or classes; all of them count as "
@@ -278,6 +278,20 @@ def _objects(
         what = "and nothing was found: AP is 1" if not tally.n_found else f"but {tally.n_found} were found: AP is 0"
         notes.append(f"“{reference.name}” has no labelled object, {what}; SEG cannot be told.")
     return tally, notes
+
+
+def _add(
+    tally: ObjectTally | ClassTally,
+    true: NDArray[np.int64],
+    found: NDArray[np.int64],
+    reference: OpenedLayer,
+    result: OpenedLayer,
+) -> None:
+    """Add a plane; what is wrong with it is told with the names."""
+    try:
+        tally.add(true, found)
+    except ImageError as error:
+        raise ImageError(f"“{result.name}” against “{reference.name}”: {error}") from error
 
 
 def _is_mask(ids: NDArray[np.int64]) -> bool:
@@ -297,11 +311,7 @@ def _classes(
 
     tally = ClassTally(options.ignore)
     for number in planes:
-        true, found = reference.ids(number), result.ids(number)
-        try:
-            tally.add(true, found)
-        except ImageError as error:
-            raise ImageError(f"“{result.name}” against “{reference.name}”: {error}") from error
+        _add(tally, reference.ids(number), result.ids(number), reference, result)
     notes = []
     table = tally.confusion
     if 0 in tally.classes and table[0].any() and not table[:, 0].any():
