@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from napari_cellenhance.cli import denoise as denoising
 from napari_cellenhance.cli import evaluate_networks, teach
 from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli.words import (
@@ -62,8 +63,10 @@ train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
 app.command("segment")(teach.segment)
+app.command("denoise")(denoising.denoise)
 app.command("measure")(measuring.measure)
 train.command("aep")(teach.train_aep)
+train.command("n2v")(denoising.train_n2v)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
 evaluate.command("aep")(evaluate_networks.aep)
 evaluate.command("paint")(evaluate_networks.paint)

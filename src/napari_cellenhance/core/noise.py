@@ -7,12 +7,14 @@ References
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
-__all__ = ["poisson_gaussian"]
+__all__ = ["NO_NOISE", "CameraNoise", "NoiseRange", "gaussian", "poisson_gaussian"]
 
 
 def poisson_gaussian(
@@ -51,3 +53,75 @@ def poisson_gaussian(
         raise ImageError("shot noise needs finite values of 0 or more; normalise the image first")
     noisy = rng.poisson(x * photons) / photons + rng.normal(0.0, 1.0, x.shape) * read_sigma
     return noisy.astype(np.float32)
+
+
+def gaussian(image: NDArray[np.generic], sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Add Gaussian noise of a standard deviation σ in grey values, without clipping (the experiments of VoidSeg).
+
+    Raises
+    ------
+    ParameterError
+        σ negative or no number.
+    """
+    if not (np.isfinite(sigma) and sigma >= 0):
+        raise ParameterError(f"the noise has a standard deviation of {sigma}; expected 0 or more grey values")
+    return (np.asarray(image, np.float64) + rng.normal(0.0, 1.0, np.shape(image)) * sigma).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraNoise:
+    """Noise of one exposure: shot noise at ``photons`` for a value of 1 (infinite: none), and read noise."""
+
+    photons: float = float("inf")
+    read_sigma: float = 0.0
+
+    def add(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """A noisy copy; what lies below 0 counts as dark. Without any noise the image itself."""
+        if not np.isfinite(self.photons):
+            return gaussian(image, self.read_sigma, rng) if self.read_sigma else image
+        return poisson_gaussian(np.maximum(image, 0.0), self.photons, self.read_sigma, rng)
+
+    def std_with(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standard deviation of an image of this mean and standard deviation once the noise is added."""
+        shot = np.maximum(mean, 0.0) / self.photons
+        return np.sqrt(std**2 + shot + self.read_sigma**2).astype(np.float32)
+
+
+NO_NOISE = CameraNoise()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRange:
+    """Noise drawn anew for every patch.
+
+    Parameters
+    ----------
+    photons : (float, float)
+        Range of the photons that a value of 1 stands for, drawn on a logarithmic scale.
+    read_sigma : (float, float)
+        Range of the read noise, drawn on a logarithmic scale.
+    share : float
+        Of the patches that get noise at all; half of them shot and read noise, a quarter each only one of both.
+    """
+
+    photons: tuple[float, float] = (2.0, 200.0)
+    read_sigma: tuple[float, float] = (0.01, 0.3)
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for low, high in (self.photons, self.read_sigma):
+            if not 0 < low <= high < float("inf"):
+                raise ParameterError(f"the noise ranges from {low} to {high}; expected 0 < low ≤ high")
+        if not 0 <= self.share <= 1:
+            raise ParameterError(f"a share of {self.share} of the patches gets noise; expected 0 to 1")
+
+    def draw(self, rng: np.random.Generator) -> CameraNoise:
+        """Noise of one patch."""
+        kind, is_noisy = rng.random(), rng.random() < self.share
+        photons = float(np.exp(rng.uniform(*np.log(self.photons))))
+        sigma = float(np.exp(rng.uniform(*np.log(self.read_sigma))))
+        if not is_noisy:
+            return NO_NOISE
+        if kind < 0.25:
+            return CameraNoise(photons, 0.0)
+        return CameraNoise(float("inf") if kind < 0.5 else photons, sigma)

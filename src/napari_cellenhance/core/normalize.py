@@ -24,6 +24,7 @@ _SETTINGS: Mapping[str, Mapping[str, float | bool]] = {
     "p99": {},
     "log": {},
     "minmax": {},
+    "fixed": {"low": 0.0, "high": 1.0},
 }
 """Normalisers and the settings each takes, with their defaults."""
 
@@ -34,6 +35,7 @@ _MEASURED: Mapping[str, tuple[str, ...]] = {
     "p99": ("p99",),
     "log": ("a", "b"),
     "minmax": ("low", "high"),
+    "fixed": (),
 }
 """What each measures on the image."""
 
@@ -52,6 +54,7 @@ class Normalizer:
     name : str
         ``percentile``: (x − p_low) / (p_high − p_low), clipped to [0, 1] if ``clip``.
         ``minmax``: the same with the smallest and largest value.
+        ``fixed``: (x − low) / (high − low) with two given values, the same for every image.
         ``meanstd``: (x − mean) / std.
         ``unit8``: x / 255, for data that are 0…255 by definition.
         ``p99``: x / p99.
@@ -131,7 +134,7 @@ class Normalizer:
         match self.name:
             case "percentile":
                 return p["p_low"], p["p_high"]
-            case "minmax":
+            case "minmax" | "fixed":
                 return p["low"], p["high"]
             case "meanstd":
                 # mean + std may round to the mean for large values; the sign of std decides.
@@ -172,11 +175,11 @@ def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **s
     Parameters
     ----------
     name : str
-        percentile, meanstd, unit8, p99, log or minmax; see :class:`Normalizer`.
+        percentile, meanstd, unit8, p99, log, minmax or fixed; see :class:`Normalizer`.
     images : ndarray, or sequence of ndarray
         Whole planes or stacks of any shape; NaN, infinities and masked pixels are ignored.
     **settings
-        Of ``percentile``: ``lo`` and ``hi`` in percent, ``clip``, ``eps``.
+        Of ``percentile``: ``lo`` and ``hi`` in percent, ``clip``, ``eps``. Of ``fixed``: ``low`` and ``high``.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -43,7 +43,9 @@ class FitSettings:
     n_steps : int
         Updates in all.
     learning_rate : float
-        Peak of AdamW; linear warm-up, then a half cosine down to 2 % of the peak ("cosine"), or constant.
+        Peak of AdamW; linear warm-up, then a half cosine down to 2 % of the peak ("cosine"), or constant, or halved
+        after every ``plateau_patience`` validations in a row without a better total ("plateau", as in CARE,
+        Noise2Void, VoidSeg and StarDist).
     validate_every, patience : int
         Steps between validations; validations without a better total until the loop stops early (0: never).
     average : float
@@ -63,6 +65,7 @@ class FitSettings:
     max_grad_norm: float = 5.0
     validate_every: int = 250
     patience: int = 0
+    plateau_patience: int = 10
     average: float = 0.0
     keep: Literal["best", "last"] = "best"
     seed: int = 0
@@ -76,16 +79,31 @@ class FitSettings:
             raise ParameterError(f"average is {self.average}; expected 0 (off) or a decay below 1, such as 0.998")
         if self.keep not in ("best", "last"):
             raise ParameterError(f"keep is {self.keep!r}; expected 'best' or 'last'")
-        if self.schedule not in ("cosine", "constant"):
-            raise ParameterError(f"schedule is {self.schedule!r}; expected 'cosine' or 'constant'")
+        if self.schedule not in ("cosine", "constant", "plateau"):
+            raise ParameterError(f"schedule is {self.schedule!r}; expected 'cosine', 'constant' or 'plateau'")
+        if self.plateau_patience < 1:
+            raise ParameterError(f"plateau_patience is {self.plateau_patience}; expected 1 validation or more")
 
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of update ``step`` (0-based)."""
+    def learning_rate_at(self, step: int, totals: Sequence[float] = ()) -> float:
+        """Learning rate of update ``step`` (0-based), after validations with these totals."""
         warm = min(1.0, (step + 1) / max(1, self.n_warmup))
         if self.schedule == "constant":
             return self.learning_rate * warm
+        if self.schedule == "plateau":
+            return self.learning_rate * warm * 0.5 ** _n_plateaus(totals, self.plateau_patience)
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self.n_steps)))
         return self.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+
+def _n_plateaus(totals: Sequence[float], patience: int) -> int:
+    """How often ``patience`` validations in a row brought nothing better."""
+    best, n_worse, found = math.inf, 0, 0
+    for total in totals:
+        n_worse = 0 if total < best else n_worse + 1
+        best = min(best, total)
+        if n_worse == patience:
+            found, n_worse = found + 1, 0
+    return found
 
 
 @dataclass
@@ -192,8 +210,9 @@ def fit(
         if is_cancelled():
             stopped = "cancelled"
             break
+        rate = settings.learning_rate_at(state.step, [row["val_total"] for row in state.history if "val_total" in row])
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(state.step)
+            group["lr"] = rate
         module.train()
         losses = recipe.loss(np.random.default_rng([settings.seed, state.step]), state.step)
         row = {name: float(value.detach()) for name, value in losses.items()}
@@ -208,7 +227,7 @@ def fit(
         _update(module, losses["total"], optimizer, settings, state)
         state.step += 1
         state.elapsed_s = before + time.monotonic() - started
-        row = {"step": float(state.step), "learning_rate": settings.learning_rate_at(state.step - 1), **row}
+        row = {"step": float(state.step), "learning_rate": rate, **row}
         state.history.append(row)
         if state.step % settings.validate_every == 0 or state.step == settings.n_steps:
             _validate(recipe, state, row, settings)

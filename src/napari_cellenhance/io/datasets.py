@@ -15,7 +15,7 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.object_size import median_diameter
 from napari_cellenhance.core.sources import ImageSource, stretch
 
-__all__ = ["read_label_folder", "read_source", "read_sources"]
+__all__ = ["read_label_folder", "read_planes", "read_source", "read_sources"]
 
 _SUFFIXES = {".tif", ".tiff", ".png"}
 _KNOWN = {
@@ -65,26 +65,40 @@ def read_sources(
 
 def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
     """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` (``key``, ``planes``) or ``folder``."""
+    planes, labels = read_planes(entry, root)
+    dark = bool(entry.get("objects_are_dark", False))
+    given = entry.get("object_diameter_px")
+    diameters = [float(given) if given else _diameter(lab) for lab in labels]
+    images = [stretch(p, objects_are_dark=dark) for p in planes]
+    return ImageSource(str(entry.get("name", "images")), images, diameters, labels, float(entry.get("weight", 1.0)))
+
+
+def read_planes(
+    entry: Mapping[str, Any], root: Path
+) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
+    """Planes of a source in their own grey values, and the labels of each where there are any.
+
+    Raises
+    ------
+    ImageError
+        A file is missing or not an image.
+    ParameterError
+        Unknown settings, or none that says where the images are.
+    """
     unknown = sorted(set(entry) - _KNOWN)
     if unknown:
         raise ParameterError(
             f"the source {entry.get('name')!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}"
         )
-    dark = bool(entry.get("objects_are_dark", False))
     if "index" in entry:
-        planes, labels = _from_index(entry, root)
-    elif "npz" in entry:
+        return _from_index(entry, root)
+    if "npz" in entry:
         planes = _from_npz(entry, root)
-        labels = [None] * len(planes)
     elif "folder" in entry:
         planes = _from_folder(root / entry["folder"])
-        labels = [None] * len(planes)
     else:
         raise ParameterError(f"the source {entry.get('name')!r} has none of 'index', 'npz', 'folder'")
-    given = entry.get("object_diameter_px")
-    diameters = [float(given) if given else _diameter(lab) for lab in labels]
-    images = [stretch(p, objects_are_dark=dark) for p in planes]
-    return ImageSource(str(entry.get("name", "images")), images, diameters, labels, float(entry.get("weight", 1.0)))
+    return planes, [None] * len(planes)
 
 
 def _grey(image: NDArray[Any]) -> NDArray[Any]:

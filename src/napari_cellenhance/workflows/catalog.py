@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import ModelNotFoundError
 from napari_cellenhance.core.recipes.classical import CLASSICAL
@@ -22,6 +22,8 @@ CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": Tr
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
 
 _BYTES_PER_PX_CLASSICAL = 80
+_GROUPS: Mapping[str, Literal["NU-Net", "AEP", "Denoising"]] = {"nunet": "NU-Net", "n2v": "Denoising", "aep": "AEP"}
+"""Recipe of a card → heading in the lists of filters, in their order; a recipe that is not here makes no filters."""
 _STRENGTH_HELP = "0 returns the input unchanged; larger values push objects to white and the ground to black."
 
 
@@ -104,9 +106,19 @@ def list_filters() -> tuple[FilterInfo, ...]:
 
 
 def _filter_cards() -> tuple[ModelCard, ...]:
-    """Models that enhance, NU-Nets first; a segmenting model without learned filters is none of them."""
-    cards = [card for card in list_models() if card.recipe != "aep" or _n_filters(card) > 0]
-    return tuple(sorted(cards, key=lambda card: card.recipe == "aep"))
+    """Models that enhance single planes, by method: a segmenting model without learned filters is none of them."""
+    cards = [card for card in list_models() if _is_filter(card)]
+    return tuple(sorted(cards, key=lambda card: [*_GROUPS].index(card.recipe)))
+
+
+def _is_filter(card: ModelCard) -> bool:
+    match card.recipe:
+        case "aep":
+            return _n_filters(card) > 0
+        case "n2v":
+            return card.axes == "YX" and card.architecture.get("n_channels", 1) == 1
+        case recipe:
+            return recipe in _GROUPS
 
 
 def _n_filters(card: ModelCard) -> int:
@@ -181,7 +193,7 @@ def open_enhancer(
 
 
 def _device_of(card: ModelCard, device: str) -> str:
-    return "cpu" if card.recipe == "aep" and device == "openvino" else device  # OpenVINO runs NU-Nets only
+    return "cpu" if card.recipe != "nunet" and device == "openvino" else device  # OpenVINO runs NU-Nets only
 
 
 def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_mb: int) -> OpenedFilter:
@@ -194,6 +206,10 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.core.recipes.aep_enhancer import AEPEnhancer
 
         enhancer = AEPEnhancer(module, spec.info, choice, filter_index=_shown_filter(spec.card))
+    elif spec.card.recipe == "n2v":
+        from napari_cellenhance.core.recipes.denoiser import DenoiseEnhancer
+
+        enhancer = DenoiseEnhancer(module, spec.info, choice)
     else:
         from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
         from napari_cellenhance.core.recipes.nunet_open import open_nunet
@@ -232,7 +248,7 @@ def info_of(card: ModelCard) -> FilterInfo:
     return FilterInfo(
         id=card.id,
         title=card.title,
-        group="AEP" if card.recipe == "aep" else "NU-Net",
+        group=_GROUPS.get(card.recipe, "NU-Net"),
         summary=card.summary,
         strength=StrengthInfo(
             label=strength.label,

@@ -14,6 +14,7 @@ from napari_cellenhance.zoo.folders import sha256_of
 
 __all__ = [
     "SCHEMA_VERSION",
+    "SEGMENTING",
     "AssetCard",
     "ClassCard",
     "FileEntry",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 1
+SEGMENTING: Final = ("aep", "voidseg", "stardist")
+"""Recipes of models that segment."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?([-+.][0-9A-Za-z.-]+)?$", max_length=40)]
@@ -170,7 +173,7 @@ class ModelCard(_Card):
 
     Parameters
     ----------
-    recipe : "nunet" or "aep"
+    recipe : "nunet", "n2v", "aep", "voidseg" or "stardist"
         The method that runs it. A card of a method this version lacks is refused.
     architecture : dict
         ``{"name": …, other arguments of core.models.build}``.
@@ -179,7 +182,9 @@ class ModelCard(_Card):
     object_diameter_px : (float, float) or None
         Smallest and largest object the model was trained for; one number stands for both.
     classes : tuple of ClassCard
-        What a segmenting model ("aep") tells apart, by increasing value; empty for filters.
+        What a segmenting model (see ``SEGMENTING``) tells apart, by increasing value; empty for filters.
+    threshold : float or None
+        Of models that find objects: probability above which there is one, as the training chose it.
     training, scores : dict
         Free-form record (data, seed, steps, losses) and measured results.
     bundled : bool
@@ -187,13 +192,14 @@ class ModelCard(_Card):
     """
 
     summary: str
-    recipe: Literal["nunet", "aep"]
+    recipe: Literal["nunet", "n2v", "aep", "voidseg", "stardist"]
     architecture: dict[str, JsonValue]
     normalization: NormalizationCard
     strength: StrengthCard
     axes: Literal["YX", "ZYX"] = "YX"
     object_diameter_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     classes: tuple[ClassCard, ...] = ()
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     training: dict[str, JsonValue] = Field(default_factory=dict)
     scores: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -228,7 +234,7 @@ class ModelCard(_Card):
         if self.recipe == "nunet" and (self.object_diameter_px is None or self.classes):
             raise ValueError("a filter of the recipe 'nunet' needs object_diameter_px, and has no classes")
         values = [one.value for one in self.classes]
-        if self.recipe == "aep" and (len(values) < 2 or any(low >= high for low, high in pairwise(values))):
+        if self.recipe in SEGMENTING and (len(values) < 2 or any(low >= high for low, high in pairwise(values))):
             raise ValueError(f"the classes have the values {values}; expected two or more, increasing")
         return self
 

@@ -1,0 +1,173 @@
+"""``cellenhance train n2v`` and ``cellenhance denoise``: denoising learned from noisy images alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_cellenhance.cli.words import (
+    Debug,
+    Device,
+    Precision,
+    ProgressLine,
+    Quiet,
+    leave,
+    parse_channels,
+    parse_settings,
+    stoppable,
+    tell_outcome,
+)
+from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
+from napari_cellenhance.workflows.train_n2v import N2VRequest
+
+__all__ = ["denoise", "train_n2v"]
+
+_TRAIN = N2VRequest(data="", out="")
+_DENOISE = DenoiseRequest(image=None, axes="")
+
+
+def train_n2v(
+    data: Annotated[Path, typer.Argument(help="Noisy image file, a folder of them, or a JSON list of sources.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in each file]")] = "",
+    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
+    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    init_from: Annotated[
+        str | None, typer.Option(help=f"Denoiser to start from, such as {DEFAULT_DENOISER}.")
+    ] = _TRAIN.init_from,
+    variant: Annotated[
+        Literal["n2v", "n2v2"], typer.Option(help="N2V2 keeps checkerboards away; N2V is the first form.")
+    ] = _TRAIN.variant,
+    volumes: Annotated[bool, typer.Option("--3d", help="Learn from volumes (Z stacks) instead of planes.")] = False,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="One network that looks at all channels; else one for each.")
+    ] = _TRAIN.is_joint,
+    has_classes: Annotated[
+        bool, typer.Option("--with-classes", help="Keep outputs for a segmentation that goes on from it (VoidSeg).")
+    ] = _TRAIN.has_classes,
+    statistics: Annotated[
+        Literal["stored", "image"], typer.Option(help="Grey values of the training images, or of each image itself.")
+    ] = _TRAIN.statistics,
+    structure: Annotated[
+        Literal["none", "horizontal", "vertical", "cross", "square"],
+        typer.Option(help="Noise that neighbours share (structN2V)."),
+    ] = _TRAIN.structure,
+    reach: Annotated[int, typer.Option(min=0, help="How far it reaches to either side, in pixels.")] = _TRAIN.reach_px,
+    percent: Annotated[float, typer.Option(help="Share of blind spots among all pixels, in percent.")] = _TRAIN.percent,
+    radius: Annotated[int, typer.Option(min=1, help="Of the window that replacements come from, in pixels.")] = (
+        _TRAIN.radius_px
+    ),
+    depth: Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")] = _TRAIN.depth,
+    width: Annotated[int, typer.Option(min=1, help="Maps at full resolution.")] = _TRAIN.width,
+    kernel: Annotated[int, typer.Option(min=1, help="Side of a convolution kernel, odd.")] = _TRAIN.kernel_px,
+    patch: Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")] = _TRAIN.patch_px,
+    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
+    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
+        _TRAIN.time_limit_s
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="Patches per update.")] = _TRAIN.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 1e-3.")] = _TRAIN.learning_rate,
+    schedule: Annotated[
+        Literal["cosine", "constant", "plateau"], typer.Option(help="Of the learning rate.")
+    ] = _TRAIN.schedule,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _TRAIN.patience
+    ),
+    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
+        _TRAIN.average
+    ),
+    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    precision: Precision = "auto",
+    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
+        _TRAIN.stop_after
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a denoiser on noisy images alone; Ctrl-C stops and keeps the best weights so far."""
+    from napari_cellenhance.workflows.train_n2v import run
+
+    request = N2VRequest(
+        data=data, out=out, data_root=data_root, axes=axes, channels=parse_channels(channels), model_id=model_id,
+        title=title, init_from=init_from, variant=variant, n_dims=3 if volumes else 2, is_joint=joint,
+        has_classes=has_classes, statistics=statistics, structure=structure, reach_px=reach, percent=percent,
+        radius_px=radius, depth=depth, width=width, kernel_px=kernel, patch_px=patch, n_steps=steps,
+        time_limit_s=time, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        validate_every=validate_every, patience=patience, average=average, keep=keep, seed=seed, device=device,
+        precision=precision, stop_after=stop_after, resume=resume, install=install,
+        recipe_options=parse_settings(more or []),
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    if not quiet:
+        typer.echo(f"model:   {result.model_id}{'' if install else ' (not installed)'}")
+        typer.echo(f"weights: {result.weights}")
+        typer.echo(f"card:    {result.card}")
+        typer.echo(f"curves:  {result.history}")
+        typer.echo(
+            f"squared error at blind spots that were kept aside: {result.best_total:.4f} of the variance, at update "
+            f"{result.best_step}; {result.stopped}"
+        )
+    leave(is_stopped=is_stopped)
+
+
+def denoise(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")],
+    model: Annotated[str, typer.Option(help="Denoiser; see 'cellenhance models list'.")] = _DENOISE.model_id,
+    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
+    statistics: Annotated[
+        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
+    ] = _DENOISE.statistics,
+    average: Annotated[
+        bool, typer.Option("--average", help="Mean over eight turned and flipped versions: slower, a little better.")
+    ] = False,
+    device: Device = _DENOISE.device,
+    precision: Precision = _DENOISE.precision,
+    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
+    dtype: Annotated[
+        Literal["float32", "same"], typer.Option(help="Pixel type: float32, or that of the file, rounded.")
+    ] = "float32",
+    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Denoise an image file, or all images of a folder; grey values keep their meaning."""
+    from napari_cellenhance.workflows import denoise_files
+    from napari_cellenhance.workflows._file_loop import FileOutcome
+
+    settings = DenoiseRequest(
+        image=None, axes=axes, model_id=model, channels=parse_channels(channels), statistics=statistics,
+        symmetries=8 if average else 1, device=device, precision=precision, tile_px=tile,
+    )  # fmt: skip
+    request = denoise_files.DenoiseFilesRequest(
+        source=tuple(sources), target=target, settings=settings, dtype=dtype, overwrite=overwrite
+    )
+    line = ProgressLine(quiet)
+
+    def tell(outcome: FileOutcome) -> None:
+        line.clear()
+        tell_outcome(outcome, quiet)
+
+    with line, stoppable() as is_cancelled:
+        result = denoise_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    if report is not None:
+        from napari_cellenhance.io.reports import write_json
+
+        write_json(report, [outcome.to_dict() for outcome in result.outcomes])
+    leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)

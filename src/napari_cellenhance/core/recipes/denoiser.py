@@ -1,0 +1,258 @@
+"""A trained denoiser on planes and volumes of any size, in tiles that do not show."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_cellenhance.core.device import DeviceChoice
+from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.models.csb_unet import CSBUNet
+from napari_cellenhance.core.models.csb_unet_folded import FoldedUNet
+from napari_cellenhance.core.models.denoiser import DenoisingNetwork
+from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
+from napari_cellenhance.core.tiling import Region
+
+__all__ = ["DenoiseEnhancer", "Denoised", "Denoiser", "Moments"]
+
+TILE_PX = 512
+TILE_PLANES = 32
+_BYTES_PER_PX = 900
+"""Peak of one pass in float32, per pixel of a tile with its context."""
+
+Slices = tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and standard deviation per channel, float32 of shape (C,)."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, images: Sequence[NDArray[np.float32]]) -> Moments:
+        """Of images (C, …), pooled."""
+        mean, std = [], []
+        for channel in zip(*images, strict=True):
+            n = sum(part.size for part in channel)
+            mu = sum(float(part.sum(dtype=np.float64)) for part in channel) / n
+            squares = sum(float(np.square(part - mu, dtype=np.float64).sum()) for part in channel) / n
+            mean.append(mu)
+            std.append(np.sqrt(squares))
+        return cls(np.array(mean, np.float32), np.array(std, np.float32))
+
+
+class Denoiser:
+    """A trained network, ready for images of any size.
+
+    Parameters
+    ----------
+    module : DenoisingNetwork
+        Not modified: its training can go on.
+    choice : DeviceChoice
+        Device and precision.
+    """
+
+    def __init__(self, module: DenoisingNetwork, choice: DeviceChoice) -> None:
+        self.choice = choice
+        self.n_channels, self.n_dims = module.n_channels, module.n_dims
+        self.is_joint, self.statistics = module.is_joint, module.statistics
+        self.grid_px = module.grid_px
+        self.halo_px = -(-module.radius_px // module.grid_px) * module.grid_px
+        self._stored = Moments(module.mean.cpu().numpy().copy(), module.std.cpu().numpy().copy())
+        self._nets: list[nn.Module] = [
+            FoldedUNet(net, choice.dtype).to(choice.torch_device) for net in module.nets if isinstance(net, CSBUNet)
+        ]
+
+    def moments_of(self, images: Sequence[NDArray[np.float32]]) -> Moments:
+        """What brings images (C, …) to the range of the network: stored, or measured on all of them pooled."""
+        return self._stored if self.statistics == "stored" else Moments.of(images)
+
+    def denoise(
+        self,
+        image: NDArray[np.float32],
+        *,
+        moments: Moments | None = None,
+        region: Region | None = None,
+        n_symmetries: int = 1,
+        tile_px: int = TILE_PX,
+        tile_planes: int = TILE_PLANES,
+        on_tile: Callable[[], None] = lambda: None,
+        checkpoint: Checkpoint = lambda: None,
+    ) -> NDArray[np.float32]:
+        """Restore an image, or a window of it with the rest as its context.
+
+        Parameters
+        ----------
+        image : ndarray of shape (C, [Z,] Y, X)
+            Normalised as in training; not modified.
+        moments : Moments or None
+            None: those of the network, or of this image.
+        region : Region or None
+            Window of the planes; None for all of them.
+        n_symmetries : 1 or 8
+            8: the mean over all turned and flipped versions of each tile.
+        tile_px, tile_planes : int
+            Sides of a tile without its context; the result does not depend on them, but for rounding.
+        on_tile : callable
+            Called after each tile.
+        checkpoint : callable
+            Called before each tile; raises to stop.
+
+        Returns
+        -------
+        ndarray of float32, shape (C, [Z,] Y, X)
+            In the units of ``image``. A channel of one single grey value comes back as it is.
+
+        Raises
+        ------
+        ImageError
+            Other channels or dimensions, no pixels, or values that are no numbers.
+        """
+        self._check(image)
+        height, width = image.shape[-2:]
+        window = region or Region(0, height, 0, width)
+        used = moments or self.moments_of([image])
+        shape = (-1, *[1] * (image.ndim - 1))
+        flat = used.std <= 0
+        mean, std = used.mean.reshape(shape), np.where(flat, 1.0, used.std).astype(np.float32).reshape(shape)
+        spatial: Slices = (*(slice(0, n) for n in image.shape[1:-2]), *window.slices)
+        result = np.empty((image.shape[0], *(s.stop - s.start for s in spatial)), np.float32)
+        sides = (*[tile_planes] * (self.n_dims - 2), tile_px, tile_px)
+        for core, outer in _tiles(spatial, image.shape[1:], sides, self.halo_px, self.grid_px):
+            checkpoint()
+            part = (image[(slice(None), *outer)] - mean) / std
+            restored = self._restore(part, n_symmetries)
+            at = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+            to = tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, spatial, strict=True))
+            result[(slice(None), *to)] = restored[(slice(None), *at)] * std + mean
+            on_tile()
+        result[flat] = image[(slice(None), *spatial)][flat]
+        return result
+
+    def n_tiles(self, shape: Sequence[int], tile_px: int = TILE_PX, tile_planes: int = TILE_PLANES) -> int:
+        """Tiles of an image with spatial sides ``shape``."""
+        sides = (*[tile_planes] * (self.n_dims - 2), tile_px, tile_px)
+        whole = tuple(slice(0, n) for n in shape)
+        return sum(1 for _ in _tiles(whole, shape, sides, self.halo_px, self.grid_px))
+
+    def _check(self, image: NDArray[np.float32]) -> None:
+        if image.ndim != self.n_dims + 1 or image.shape[0] != self.n_channels or 0 in image.shape:
+            raise ImageError(
+                f"an image of shape {image.shape} cannot be denoised: the network takes {self.n_channels} channel(s) "
+                f"of {self.n_dims} dimensions"
+            )
+        if not np.isfinite(image).all():
+            raise ImageError("the image has values that are no numbers; replace them first")
+
+    def _restore(self, part: NDArray[np.float32], n_symmetries: int) -> NDArray[np.float32]:
+        """Run the network on a standardised tile (C, …)."""
+        padded, crop = _padded(part, self.grid_px)
+        if n_symmetries == 1:
+            return self._run(padded)[crop]
+        total = np.zeros(padded.shape, np.float32)
+        for k in range(8):
+            turned = np.rot90(padded, k % 4, axes=(-2, -1))
+            turned = turned[..., ::-1] if k >= 4 else turned
+            restored = self._run(np.ascontiguousarray(turned))
+            restored = restored[..., ::-1] if k >= 4 else restored
+            total += np.rot90(restored, -(k % 4), axes=(-2, -1))
+        return (total * np.float32(0.125))[crop]
+
+    def _run(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = torch.from_numpy(padded)[None].to(self.choice.torch_device)
+        with torch.inference_mode():
+            if self.is_joint:
+                y = self._nets[0](x)
+            else:
+                y = torch.cat([net(x[:, c : c + 1])[:, :1] for c, net in enumerate(self._nets)], dim=1)
+        found: NDArray[np.float32] = y[0].float().cpu().numpy()
+        return found
+
+
+def _padded(part: NDArray[np.float32], grid_px: int) -> tuple[NDArray[np.float32], Slices]:
+    """Pad every side by reflection to the next multiple, at the end; and what crops the result back."""
+    sides = part.shape[1:]
+    missing = [-size % grid_px for size in sides]
+    padded = part
+    for axis, (size, more) in enumerate(zip(sides, missing, strict=True), start=1):
+        if more:
+            widths = [(0, more) if a == axis else (0, 0) for a in range(part.ndim)]
+            padded = np.pad(padded, widths, mode="reflect" if size > more else "edge")
+    return np.ascontiguousarray(padded), (slice(None), *(slice(0, n) for n in sides))
+
+
+def _tiles(
+    window: Slices, shape: Sequence[int], sides: Sequence[int], halo_px: int, grid_px: int
+) -> Iterator[tuple[Slices, Slices]]:
+    """Cores that cover the window, and what each has to see; both begin on the grid where they are cut."""
+    axes = []
+    for w, size, side in zip(window, shape, sides, strict=True):
+        step = max(grid_px, side // grid_px * grid_px)
+        cuts = sorted({w.start, w.stop, *range(w.start // grid_px * grid_px + step, w.stop, step)})
+        spans = []
+        for low, high in itertools.pairwise(cuts):
+            start = max(0, (low - halo_px) // grid_px * grid_px)
+            spans.append((slice(low, high), slice(start, min(size, high + halo_px))))
+        axes.append(spans)
+    for chosen in itertools.product(*axes):
+        yield tuple(core for core, _ in chosen), tuple(outer for _, outer in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """A region before and after, both float32."""
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+
+
+class DenoiseEnhancer:
+    """A denoiser of single planes behind the contract of every filter; the strength s blends: (1 − s)·x + s·f(x).
+
+    Parameters
+    ----------
+    module : DenoisingNetwork
+        Of one channel and two dimensions.
+    info : FilterInfo
+    choice : DeviceChoice
+    """
+
+    bytes_per_px = _BYTES_PER_PX
+
+    def __init__(self, module: DenoisingNetwork, info: FilterInfo, choice: DeviceChoice) -> None:
+        if module.n_dims != 2 or module.n_channels != 1:
+            raise ImageError("only a denoiser of single planes and one channel can be used as a filter")
+        self.info, self.choice = info, choice
+        self._denoiser = Denoiser(module, choice)
+
+    @property
+    def halo_px(self) -> int:
+        """Context that ``encode`` adds to a region."""
+        return self._denoiser.halo_px
+
+    def calibrate(self, planes: Sequence[NDArray[np.float32]], checkpoint: Checkpoint) -> Moments:
+        """Mean and standard deviation that bring the planes to the range of the network."""
+        return self._denoiser.moments_of([plane[None] for plane in planes])
+
+    def encode(self, plane: NDArray[np.float32], region: Region, calibration: Moments) -> Denoised:
+        """Denoise a region, with the context it needs."""
+        after = self._denoiser.denoise(plane[None], moments=calibration, region=region)[0]
+        return Denoised(plane[region.slices].copy(), after)
+
+    def decode(self, features: Denoised, strength: float) -> NDArray[np.float32]:
+        """Blend; strengths above 1 count as 1."""
+        share = np.float32(min(1.0, max(0.0, strength)))
+        return np.asarray((1 - share) * features.before + share * features.after, np.float32)
+
+    def calibrate_and_encode(self, plane: NDArray[np.float32], checkpoint: Checkpoint) -> tuple[Any, Any] | None:
+        """None: planes are tiled like any other."""
+        return None

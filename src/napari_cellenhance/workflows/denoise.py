@@ -1,0 +1,385 @@
+"""Denoise an image of any axes with a trained denoiser: planes or volumes in, the same in their own grey values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.axes import from_canonical
+from napari_cellenhance.core.errors import DeviceError, ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, sanitize
+from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.workflows._planes import OpenedImage, open_image, pooled_planes
+from napari_cellenhance.workflows._provenance import hash_image, versions
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.zoo.cards import ModelCard
+from napari_cellenhance.zoo.manifest import list_models
+
+if TYPE_CHECKING:
+    from napari_cellenhance.core.device import DeviceChoice
+    from napari_cellenhance.core.recipes.denoiser import Denoiser, Moments
+
+__all__ = [
+    "DEFAULT_DENOISER",
+    "DenoiseRequest",
+    "DenoiseResult",
+    "OpenedDenoiser",
+    "apply",
+    "list_denoisers",
+    "open_denoiser",
+    "run",
+]
+
+DEFAULT_DENOISER = "n2v2-fluorescence"
+_TILE_PX = 512
+_LEAST_TILE_PX = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiseRequest:
+    """Denoise one image of any axes. Holds no layer and no viewer.
+
+    Parameters
+    ----------
+    image : array-like (numpy, dask, zarr)
+        Read plane by plane (volume by volume where the model is of volumes), never written to.
+    axes : str
+        One letter per dimension of ``image`` out of ``TCZYX``, plus ``S`` for colours.
+    model_id : str
+        A denoiser, see :func:`list_denoisers`.
+    channels : "all", "grey" or tuple of int
+        A model of several channels needs as many.
+    statistics : "plane" or "stack"
+        For a model that uses the grey values of each image: those of every plane by itself, or of the whole stack.
+    symmetries : 1 or 8
+        8: the mean over all turned and flipped versions; eight times slower, and a little better.
+    region : Region or None
+        Compute only this window of every plane.
+    tile_px : int or None
+        Side of a tile without its context.
+    """
+
+    image: Any
+    axes: str
+    model_id: str = DEFAULT_DENOISER
+    channels: Literal["all", "grey"] | tuple[int, ...] = "all"
+    statistics: Literal["plane", "stack"] = "stack"
+    symmetries: Literal[1, 8] = 1
+    region: Region | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tile_px: int | None = None
+    source_name: str = "image"
+    pixel_size_um: dict[str, float] = field(default_factory=dict)
+    cache_folder: str = ""
+
+    def __post_init__(self) -> None:
+        if self.symmetries not in (1, 8):
+            raise ParameterError(f"{self.symmetries} symmetries were asked for; expected 1 or 8")
+        if self.statistics not in ("plane", "stack"):
+            raise ParameterError(f"statistics is {self.statistics!r}; expected 'plane' or 'stack'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiseResult:
+    """A denoised image.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        In the grey values of the input, not clipped: noise goes below 0 where it did. Pixels that were no numbers
+        are filled. After a cancel, planes that were not reached are 0.
+    axes : str
+        The request's, less C or S where they were averaged or one was chosen.
+    provenance : dict
+        JSON-ready: model, SHA-256, axes, normalisation, device, versions, source, and the earlier step where the
+        image says how it was made.
+    """
+
+    image: NDArray[np.float32]
+    axes: str
+    provenance: dict[str, Any]
+    is_complete: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedDenoiser:
+    """A denoiser with its weights loaded on a device."""
+
+    card: ModelCard
+    denoiser: Denoiser
+    choice: DeviceChoice
+
+
+def list_denoisers() -> tuple[ModelCard, ...]:
+    """Models that denoise: those of the manifest, then the user's."""
+    return tuple(card for card in list_models() if card.recipe == "n2v")
+
+
+def open_denoiser(
+    model_id: str, device: str = "auto", precision: str = "auto", *, cache_folder: str = ""
+) -> OpenedDenoiser:
+    """Choose the device and load the weights.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No denoiser of that id; the message lists those there are.
+    DownloadError, ChecksumError
+        Its weights cannot be had.
+    DeviceError, ParameterError
+        Unknown device or precision.
+    """
+    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.core.memory import keep_memory
+    from napari_cellenhance.core.recipes.denoiser import Denoiser
+    from napari_cellenhance.zoo.cache import cache_dir
+    from napari_cellenhance.zoo.weights import load_model
+
+    cards = {card.id: card for card in list_denoisers()}
+    if model_id not in cards:
+        known = ", ".join(cards) or "none yet; train one"
+        raise ModelNotFoundError(f"there is no denoiser {model_id!r}; there is: {known}")
+    card = cards[model_id]
+    choice = choose_device("cpu" if device == "openvino" else device, precision)
+    keep_memory()
+    module: Any = load_model(card, cache=cache_dir(cache_folder or None))
+    return OpenedDenoiser(card=card, denoiser=Denoiser(module, choice), choice=choice)
+
+
+def run(
+    request: DenoiseRequest,
+    *,
+    on_progress: OnProgress = no_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> DenoiseResult:
+    """Load the model and denoise one image.
+
+    Raises
+    ------
+    ModelNotFoundError, DownloadError, ChecksumError
+        No such model, or its weights cannot be had.
+    AxesError, ImageError, ParameterError
+        A request that does not fit the image, or an image that does not fit the model.
+    DeviceError
+        Unknown device, or not enough memory even in small tiles.
+    """
+    on_progress(Progress(n_done=0, n_total=0, message=f"Loading {request.model_id}"))
+    opened = open_denoiser(request.model_id, request.device, request.precision, cache_folder=request.cache_folder)
+    return apply(request, opened, on_progress=on_progress, is_cancelled=is_cancelled)
+
+
+def apply(
+    request: DenoiseRequest,
+    opened: OpenedDenoiser,
+    *,
+    on_progress: OnProgress = no_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> DenoiseResult:
+    """Denoise one image with a model that is loaded already; see :func:`run`."""
+    return _Run(request, opened, on_progress, is_cancelled).denoise()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What goes through the network at once: time point, channels, and planes."""
+
+    t: int
+    channels: tuple[int, ...]
+    planes: slice
+
+
+class _Run:
+    """One run: an array to fill, and the units to fill it from."""
+
+    def __init__(
+        self, request: DenoiseRequest, opened: OpenedDenoiser, on_progress: OnProgress, is_cancelled: IsCancelled
+    ) -> None:
+        self.request, self.opened = request, opened
+        self.on_progress, self.is_cancelled = on_progress, is_cancelled
+        self.image: OpenedImage = open_image(_as_enhancement(request))
+        self._check_model()
+        height, width = self.image.shape[-2:]
+        self.window = request.region or Region(0, height, 0, width)
+        self.tile_px = request.tile_px or _TILE_PX
+        self.warnings: list[str] = [opened.choice.note] if opened.choice.is_fallback else []
+        self.result = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
+        self.normalizers: dict[str, dict[str, Any]] = {}
+        self.n_bad = self.n_flat = self.n_tiles_done = 0
+        self._pooled: dict[tuple[int, ...], tuple[list[Normalizer], Moments]] = {}
+
+    def denoise(self) -> DenoiseResult:
+        from napari_cellenhance.core.inference import Cancelled
+
+        is_complete = True
+        units = list(self._units())
+        try:
+            for unit in units:
+                self._checkpoint()
+                self._denoise_unit(unit, len(units))
+        except Cancelled:
+            is_complete = False
+        return self._result(is_complete)
+
+    def _check_model(self) -> None:
+        denoiser, (_, n_c, n_z, _, _) = self.opened.denoiser, self.image.shape
+        if denoiser.n_channels > 1 and n_c != denoiser.n_channels:
+            raise ImageError(
+                f"the image has {n_c} channel(s), the model {self.opened.card.id!r} was trained for "
+                f"{denoiser.n_channels}; choose as many channels, or another model"
+            )
+        if denoiser.n_dims == 3 and n_z < 2:
+            raise ImageError(f"the model {self.opened.card.id!r} denoises volumes, and the image has no Z axis")
+
+    def _units(self) -> Iterator[_Unit]:
+        n_t, n_c, n_z = self.image.shape[:3]
+        denoiser = self.opened.denoiser
+        together = [tuple(range(n_c))] if denoiser.n_channels > 1 else [(c,) for c in range(n_c)]
+        planes = [slice(0, n_z)] if denoiser.n_dims == 3 else [slice(z, z + 1) for z in range(n_z)]
+        for channels in together:
+            for t in range(n_t):
+                for part in planes:
+                    yield _Unit(t, channels, part)
+
+    def _read(self, unit: _Unit) -> NDArray[Any]:
+        """Raw pixels (C, Z, Y, X), all finite."""
+        raw = [
+            [self.image.read((unit.t, c, z)) for z in range(unit.planes.start, unit.planes.stop)] for c in unit.channels
+        ]
+        filled, n_bad = sanitize(np.stack([np.stack(volume) for volume in raw]))
+        self.n_bad += n_bad
+        return filled
+
+    def _denoise_unit(self, unit: _Unit, n_units: int) -> None:
+        raw = self._read(unit)
+        normalizers, moments = self._statistics(unit, raw)
+        scaled = np.stack([one.normalize(channel) for one, channel in zip(normalizers, raw, strict=True)])
+        is_volume = self.opened.denoiser.n_dims == 3
+        restored = self._attempt(scaled if is_volume else scaled[:, 0], moments, n_units)
+        restored = restored if is_volume else restored[:, None]
+        for i, (c, normalizer) in enumerate(zip(unit.channels, normalizers, strict=True)):
+            if normalizer.is_flat or moments.std[i] <= 0:
+                self.n_flat += 1
+                self.result[unit.t, c, unit.planes] = raw[i][(slice(None), *self.window.slices)]
+            else:
+                self.result[unit.t, c, unit.planes] = normalizer.denormalize(restored[i])
+
+    def _statistics(self, unit: _Unit, raw: NDArray[Any]) -> tuple[list[Normalizer], Moments]:
+        """Normaliser of each channel, and what brings it to the range of the network."""
+        denoiser = self.opened.denoiser
+        if self.request.statistics == "plane" or denoiser.statistics == "stored":
+            return self._measured([[volume] for volume in raw], f"t{unit.t} c{unit.channels[0]} z{unit.planes.start}")
+        if unit.channels not in self._pooled:
+            stacks = [[self._finite(i) for i in pooled_planes(self.image, c)] for c in unit.channels]
+            self._pooled[unit.channels] = self._measured(stacks, f"c{unit.channels[0]}")
+        return self._pooled[unit.channels]
+
+    def _finite(self, index: tuple[int, int, int]) -> NDArray[Any]:
+        return sanitize(self.image.read(index))[0]
+
+    def _measured(self, channels: list[list[NDArray[Any]]], key: str) -> tuple[list[Normalizer], Moments]:
+        from napari_cellenhance.core.recipes.denoiser import Moments
+
+        card = self.opened.card.normalization
+        found = []
+        for planes in channels:
+            normalizer = fit_normalizer(card.name, planes, **card.parameters)
+            found.append(fit_normalizer("minmax", planes) if normalizer.is_flat else normalizer)
+        scaled = [
+            np.concatenate([normalizer.normalize(plane).ravel() for plane in planes])
+            for normalizer, planes in zip(found, channels, strict=True)
+        ]
+        denoiser = self.opened.denoiser
+        used = denoiser.moments_of([np.stack(scaled)]) if denoiser.statistics == "image" else denoiser.moments_of([])
+        constant = [len(found) == 1 and float(part.min()) == float(part.max()) for part in scaled]
+        moments = Moments(used.mean, np.where(constant, np.float32(0), used.std).astype(np.float32))
+        self.normalizers.setdefault(key if card.name != "fixed" else "all", found[0].to_dict())
+        return found, moments
+
+    def _attempt(self, scaled: NDArray[np.float32], moments: Moments, n_units: int) -> NDArray[np.float32]:
+        """Denoise; in smaller tiles where the memory runs out."""
+        from napari_cellenhance.core.device import is_out_of_memory
+
+        n_total = n_units * self.opened.denoiser.n_tiles(scaled.shape[1:], self.tile_px)
+
+        def tell() -> None:
+            self.n_tiles_done += 1
+            done = min(self.n_tiles_done, n_total)
+            self.on_progress(Progress(n_done=done, n_total=n_total, message=f"Denoising, tile {done} of {n_total}"))
+
+        while True:
+            try:
+                return self.opened.denoiser.denoise(
+                    scaled, moments=moments, region=self.window, n_symmetries=self.request.symmetries,
+                    tile_px=self.tile_px, on_tile=tell, checkpoint=self._checkpoint,
+                )  # fmt: skip
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.tile_px <= _LEAST_TILE_PX:
+                    raise DeviceError(
+                        f"not enough memory even in tiles of {self.tile_px} px; close other programs or layers, or "
+                        "denoise a smaller region"
+                    ) from error
+                self.tile_px = max(_LEAST_TILE_PX, self.tile_px // 2)
+                self.warnings.append(f"Memory ran out; continued with tiles of {self.tile_px} px.")
+
+    def _checkpoint(self) -> None:
+        from napari_cellenhance.core.inference import Cancelled
+
+        if self.is_cancelled():
+            raise Cancelled
+
+    def _result(self, is_complete: bool) -> DenoiseResult:
+        warnings = list(self.warnings)
+        if self.n_bad:
+            warnings.append(f"{self.n_bad} pixels were no numbers; they were filled with the median first.")
+        if self.n_flat:
+            noun = "plane" if self.n_flat == 1 else "planes"
+            warnings.append(f"{self.n_flat} {noun} of one single grey value: left as they are.")
+        return DenoiseResult(
+            image=from_canonical(self.result, self.image.axes),
+            axes=self.image.axes,
+            provenance=self._provenance(warnings) | {"is_complete": is_complete},
+            is_complete=is_complete,
+            warnings=tuple(warnings),
+        )
+
+    def _provenance(self, warnings: list[str]) -> dict[str, Any]:
+        request, card = self.request, self.opened.card
+        return {
+            "software": "napari-cellenhance", "step": "denoise",
+            "model": card.id, "title": card.title, "version": card.version, "sha256": card.file.sha256,
+            "reference": card.citation,
+            "axes": request.axes, "axes_out": self.image.axes,
+            "channels": request.channels if isinstance(request.channels, str) else list(request.channels),
+            "statistics": request.statistics, "symmetries": request.symmetries,
+            "region": None if request.region is None else asdict(request.region),
+            "normalization": {
+                "name": card.normalization.name, "settings": dict(card.normalization.parameters),
+                "fitted": self.normalizers,
+            },
+            "device": self.opened.choice.device, "precision": self.opened.choice.precision, "tile_px": self.tile_px,
+            "source": {
+                "name": request.source_name, "shape": [int(n) for n in np.shape(request.image)],
+                "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
+                "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
+            },
+            "versions": versions(), "warnings": warnings,
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+
+
+def _as_enhancement(request: DenoiseRequest) -> EnhanceRequest:
+    """The part of the request that says which pixels are read."""
+    return replace(
+        EnhanceRequest(image=None, axes=""), image=request.image, axes=request.axes, channels=request.channels,
+        region=request.region,
+    )  # fmt: skip
