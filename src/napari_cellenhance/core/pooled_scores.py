@@ -29,7 +29,7 @@ from napari_cellenhance.core.metrics import (
 
 __all__ = ["MAX_CLASSES", "ClassTally", "ImageTally", "ObjectTally", "PointTally"]
 
-MAX_CLASSES = 100
+MAX_CLASSES = 32
 """Labels with more different numbers are single objects, not classes."""
 
 _SSIM_WINDOW = 7
