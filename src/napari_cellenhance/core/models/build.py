@@ -9,9 +9,14 @@ from torch import nn
 
 from napari_cellenhance.core.errors import ManifestError, ParameterError
 from napari_cellenhance.core.models.aep import AEP
+from napari_cellenhance.core.models.csb_unet import CSBUNet
+from napari_cellenhance.core.models.denoised_stardist import DenoisedStarDist
+from napari_cellenhance.core.models.denoiser import DenoisingNetwork
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
 from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
+from napari_cellenhance.core.models.stardist import StarDist
+from napari_cellenhance.core.models.voidseg import VoidSegNetwork
 
 __all__ = ["build"]
 
@@ -34,7 +39,31 @@ def _plain_segmenter(settings: dict[str, Any]) -> nn.Module:
     return PlainSegmenter(**settings)
 
 
-_BUILDERS = {"nunet": _nunet, "nunet-blend": _nunet_blend, "aep": _aep, "plain-segmenter": _plain_segmenter}
+def _csb_unet(settings: dict[str, Any]) -> nn.Module:
+    return CSBUNet(**settings)
+
+
+def _denoiser(settings: dict[str, Any]) -> nn.Module:
+    return DenoisingNetwork(**settings)
+
+
+def _stardist(settings: dict[str, Any]) -> nn.Module:
+    return StarDist(**settings)
+
+
+def _voidseg(settings: dict[str, Any]) -> nn.Module:
+    return VoidSegNetwork(**settings)
+
+
+def _denoised_stardist(settings: dict[str, Any]) -> nn.Module:
+    return DenoisedStarDist(**settings)
+
+
+_BUILDERS = {
+    "nunet": _nunet, "nunet-blend": _nunet_blend, "aep": _aep, "plain-segmenter": _plain_segmenter,
+    "csb-unet": _csb_unet, "denoiser": _denoiser, "stardist": _stardist, "voidseg": _voidseg,
+    "denoised-stardist": _denoised_stardist,
+}  # fmt: skip
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
