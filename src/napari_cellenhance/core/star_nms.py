@@ -45,7 +45,7 @@ class Suppression:
     stars : Stars
         One per object, the most probable first.
     engine : "numpy" or "stardist"
-        The one measures to 1 or 2 %, the other exactly: overlaps close to the limit may be decided either way.
+        The two measure shared areas differently: overlaps close to the limit may be decided either way.
     """
 
     stars: Stars
