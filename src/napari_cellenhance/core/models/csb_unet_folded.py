@@ -129,7 +129,7 @@ def _pairs(levels: Any) -> list[tuple[Any, Any]]:
 
 
 def _weights(head: Any) -> tuple[Tensor, Tensor]:
-    return head.weight.detach(), head.bias.detach()
+    return head.weight.detach().clone(), head.bias.detach().clone()
 
 
 def _fold(block: Any) -> tuple[Tensor, Tensor]:
