@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_cellenhance.cli import denoise as denoising
-from napari_cellenhance.cli import evaluate_networks, teach
+from napari_cellenhance.cli import evaluate_networks, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli.words import (
     Debug,
@@ -66,10 +66,13 @@ app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
 app.command("measure")(measuring.measure)
 train.command("aep")(teach.train_aep)
+train.command("voidseg")(voidseg.train_voidseg)
 train.command("n2v")(denoising.train_n2v)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
 evaluate.command("aep")(evaluate_networks.aep)
 evaluate.command("paint")(evaluate_networks.paint)
+evaluate.command("n2v")(evaluate_networks.n2v)
+evaluate.command("voidseg")(voidseg.evaluate_voidseg)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -3,6 +3,7 @@
 References
 ----------
 .. [1] Foi et al., IEEE Trans. Image Process. 17, 2008 (Poisson-Gaussian noise).
+.. [2] Immerkær, Comput. Vis. Image Underst. 64, 1996 (estimating the noise of an image).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
-__all__ = ["NO_NOISE", "CameraNoise", "NoiseRange", "gaussian", "poisson_gaussian"]
+__all__ = ["NO_NOISE", "CameraNoise", "NoiseRange", "estimate_sigma", "gaussian", "poisson_gaussian"]
 
 
 def poisson_gaussian(
@@ -66,6 +67,31 @@ def gaussian(image: NDArray[np.generic], sigma: float, rng: np.random.Generator)
     if not (np.isfinite(sigma) and sigma >= 0):
         raise ParameterError(f"the noise has a standard deviation of {sigma}; expected 0 or more grey values")
     return (np.asarray(image, np.float64) + rng.normal(0.0, 1.0, np.shape(image)) * sigma).astype(np.float32)
+
+
+def estimate_sigma(plane: NDArray[np.generic]) -> float:
+    """Standard deviation of the white noise of a plane of shape (Y, X), 3 px a side or more ([2]_).
+
+    Notes
+    -----
+    What two crossed second differences leave of an image is mostly noise; σ = √(π/2) · mean |x * K| / 6. Fine texture
+    counts as noise.
+
+    Raises
+    ------
+    ImageError
+        A plane that is too small.
+    """
+    from scipy.ndimage import convolve
+
+    image = np.asarray(plane, np.float64)
+    if image.ndim != 2 or min(image.shape) < 3:
+        raise ImageError(
+            f"the noise of an image of shape {image.shape} cannot be told; expected a plane of 3 px or more"
+        )
+    kernel = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
+    inner = convolve(image, kernel)[1:-1, 1:-1]
+    return float(np.sqrt(np.pi / 2) * np.abs(inner).mean() / 6.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,7 +52,7 @@ class DenoiseRequest:
     axes : str
         One letter per dimension of ``image`` out of ``TCZYX``, plus ``S`` for colours.
     model_id : str
-        A denoiser, see :func:`list_denoisers`.
+        A denoiser, see :func:`list_denoisers`, or the path of a card.
     channels : "all", "grey" or tuple of int
         A model of several channels needs as many.
     statistics : "plane" or "stack"
@@ -63,6 +63,8 @@ class DenoiseRequest:
         Compute only this window of every plane.
     tile_px : int or None
         Side of a tile without its context.
+    earlier : mapping or None
+        Record of how the image itself was made; carried along, so that the chain of steps is known.
     """
 
     image: Any
@@ -77,6 +79,7 @@ class DenoiseRequest:
     tile_px: int | None = None
     source_name: str = "image"
     pixel_size_um: dict[str, float] = field(default_factory=dict)
+    earlier: Mapping[str, Any] | None = None
     cache_folder: str = ""
 
     def __post_init__(self) -> None:
@@ -128,6 +131,11 @@ def open_denoiser(
 ) -> OpenedDenoiser:
     """Choose the device and load the weights.
 
+    Parameters
+    ----------
+    model_id : str
+        Id of a denoiser, or the path of a card (``.json``) that a training left beside its weights.
+
     Raises
     ------
     ModelNotFoundError
@@ -141,17 +149,27 @@ def open_denoiser(
     from napari_cellenhance.core.memory import keep_memory
     from napari_cellenhance.core.recipes.denoiser import Denoiser
     from napari_cellenhance.zoo.cache import cache_dir
-    from napari_cellenhance.zoo.weights import load_model
+    from napari_cellenhance.zoo.weights import load_card_file, load_model
 
+    module: Any
+    if model_id.endswith(".json"):
+        card, module = load_card_file(model_id)
+        if card.recipe != "n2v":
+            raise ModelNotFoundError(f"the card {model_id} is of the recipe {card.recipe!r}; expected a denoiser")
+    else:
+        card = _find(model_id)
+        module = load_model(card, cache=cache_dir(cache_folder or None))
+    choice = choose_device("cpu" if device == "openvino" else device, precision)
+    keep_memory()
+    return OpenedDenoiser(card=card, denoiser=Denoiser(module, choice), choice=choice)
+
+
+def _find(model_id: str) -> ModelCard:
     cards = {card.id: card for card in list_denoisers()}
     if model_id not in cards:
         known = ", ".join(cards) or "none yet; train one"
         raise ModelNotFoundError(f"there is no denoiser {model_id!r}; there is: {known}")
-    card = cards[model_id]
-    choice = choose_device("cpu" if device == "openvino" else device, precision)
-    keep_memory()
-    module: Any = load_model(card, cache=cache_dir(cache_folder or None))
-    return OpenedDenoiser(card=card, denoiser=Denoiser(module, choice), choice=choice)
+    return cards[model_id]
 
 
 def run(
@@ -372,6 +390,7 @@ class _Run:
                 "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
                 "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
             },
+            "earlier": None if request.earlier is None else dict(request.earlier),
             "versions": versions(), "warnings": warnings,
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip

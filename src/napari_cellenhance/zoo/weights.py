@@ -15,14 +15,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from napari_cellenhance.core.errors import ManifestError, WeightsError, WriteError
+from napari_cellenhance.core.errors import ChecksumError, ManifestError, WeightsError, WriteError
 from napari_cellenhance.core.models.build import build
 from napari_cellenhance.zoo.cache import resolve
 from napari_cellenhance.zoo.cards import FileEntry, ModelCard
 from napari_cellenhance.zoo.folders import replace_bytes, sha256_of, user_models_dir
 from napari_cellenhance.zoo.manifest import load_manifest, read_user_card, user_card_bytes
 
-__all__ = ["load_model", "load_state", "read_metadata", "save_state", "save_user_model", "sha256_of"]
+__all__ = ["load_card_file", "load_model", "load_state", "read_metadata", "save_state", "save_user_model", "sha256_of"]
 
 _EXACT = (".running_mean", ".running_var")
 """Statistics of frozen norms keep 32 bits: a variance may exceed what 16 hold."""
@@ -155,6 +155,36 @@ def load_model(
             f"of the model {card.id!r}: {reason}"
         ) from error
     return module.eval()
+
+
+def load_card_file(path: str | os.PathLike[str]) -> tuple[ModelCard, nn.Module]:
+    """Card in a JSON file anywhere on disk, and its network with the weights beside it, as trainings leave them.
+
+    Raises
+    ------
+    ManifestError
+        The file is no card, or its architecture is unknown to this version.
+    ChecksumError
+        The weights are missing or not those of the card.
+    WeightsError
+        They do not fit the architecture.
+    """
+    card = read_user_card(path)
+    weights = Path(path).parent / card.file.name
+    if not weights.is_file() or sha256_of(weights) != card.file.sha256:
+        raise ChecksumError(
+            f"the weights {card.file.name} are not beside the card {Path(path).name}, or not those that it describes; "
+            "keep the two files of a training together"
+        )
+    module = build(card.architecture)
+    try:
+        module.load_state_dict(load_state(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"the weights {card.file.name} do not fit the architecture of their card: {reason}"
+        ) from error
+    return card, module.eval()
 
 
 def save_user_model(

@@ -1,0 +1,358 @@
+"""Score denoisers on pairs of noisy and clean images, beside classical filters and what was learned elsewhere.
+
+A network that learns here sees the noisy images only; clean ones are for the score. Everything that is done is kept, so
+a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.io.pairs import PairedSource, read_pairs
+from napari_cellenhance.workflows._evaluate_cells import CellStore, made_folder
+from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
+from napari_cellenhance.workflows.noisy_images import NoisyLayer
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.train_n2v import N2VRequest
+
+if TYPE_CHECKING:
+    from napari_cellenhance.io.panel_figures import Picture
+
+__all__ = ["METHODS", "EvaluateN2VRequest", "N2VEvaluation", "run", "save", "to_markdown"]
+
+Plane = NDArray[np.float32]
+
+TITLES: Mapping[str, str] = {
+    "noisy": "noisy image",
+    "gaussian": "Gaussian, best σ",
+    "median": "median, best size",
+    "nlm": "non-local means, best h",
+    "generalist": "bundled denoiser, not trained here",
+    "n2v": "N2V, trained on these images",
+    "n2v2": "N2V2, trained on these images",
+    "n2v2-tuned": "N2V2, bundled denoiser trained on",
+}
+METHODS = tuple(TITLES)
+_SIGMAS = (0.7, 1.0, 1.5, 2.0, 2.5, 3.0)
+_SIZES = (3, 5, 7)
+_STRENGTHS = (0.6, 0.8, 1.0, 1.2)
+_RANGE = 255.0
+_TRAINING = N2VRequest(data="", out="", n_steps=3000, percent=2.0, validate_every=250, install=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateN2VRequest:
+    """What to score, and how networks are trained.
+
+    Parameters
+    ----------
+    data : path
+        Pairs; see ``io.pairs.read_pairs``. Each source is one kind of image and gets a network of its own.
+    out : path
+        Folder of the results, made if missing.
+    data_root : path, optional
+        What the paths in the JSON are relative to.
+    methods : tuple of str
+        Out of ``METHODS``, and ids of denoisers.
+    training : N2VRequest
+        How networks are trained; its ``data``, ``out``, ``variant`` and ``init_from`` are set here.
+    symmetries : 1 or 8
+        Of the denoising.
+    """
+
+    data: str | os.PathLike[str] = ""
+    out: str | os.PathLike[str] = ""
+    data_root: str | os.PathLike[str] | None = None
+    methods: tuple[str, ...] = ("noisy", "gaussian", "median", "nlm", "generalist", "n2v2", "n2v2-tuned")
+    training: N2VRequest = field(default_factory=lambda: _TRAINING)
+    symmetries: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ParameterError("no method was chosen; expected some of: " + ", ".join(METHODS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class N2VEvaluation:
+    """Scores of every pair.
+
+    Parameters
+    ----------
+    rows : list of dict
+        ``source``, ``image``, ``method``, ``setting`` (chosen by the truth, of classical filters), ``psnr`` (dB, after
+        the best affine fit), ``ssim`` (after the same fit), ``seconds`` (one image).
+    """
+
+    rows: list[dict[str, Any]]
+    seconds: float
+    is_complete: bool = True
+
+
+def run(
+    request: EvaluateN2VRequest,
+    *,
+    on_progress: OnProgress = no_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> N2VEvaluation:
+    """Train where a method needs it, denoise every image, score.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        Pairs that cannot be read; an unknown method.
+    ModelNotFoundError
+        A denoiser that is not there.
+    """
+    begun = time.monotonic()
+    sources = read_pairs(request.data, data_root=request.data_root)
+    for method in request.methods:
+        _check(method)
+    store = CellStore(Path(request.out) / "cells")
+    rows: list[dict[str, Any]] = []
+    jobs = [(source, method) for source in sources for method in request.methods]
+    for i, (source, method) in enumerate(jobs):
+        if is_cancelled():
+            return N2VEvaluation(rows=rows, seconds=time.monotonic() - begun, is_complete=False)
+        note = f"{source.name}: {TITLES.get(method, method)}"
+        on_progress(Progress(n_done=i, n_total=len(jobs), message=note))
+        identity = _identity(request, source, method)
+        cell = store.find(identity)
+        if cell is None:
+            found = _apply(request, source, method, on_progress, is_cancelled)
+            if found is None:
+                return N2VEvaluation(rows=rows, seconds=time.monotonic() - begun, is_complete=False)
+            images, settings, seconds = found
+            cell = {"rows": _scored(source, images, settings, seconds)}
+            store.keep(identity, cell, {"image": images[0]})
+        rows += [{"source": source.name, "method": method, **row} for row in cell["rows"]]
+    return N2VEvaluation(rows=rows, seconds=time.monotonic() - begun)
+
+
+def _check(method: str) -> None:
+    from napari_cellenhance.workflows.denoise import list_denoisers
+
+    known = {card.id for card in list_denoisers()}
+    if method not in METHODS and method not in known:
+        raise ParameterError(
+            f"there is no method {method!r}; expected some of: {', '.join((*METHODS, *sorted(known)))}"
+        )
+
+
+def _identity(request: EvaluateN2VRequest, source: PairedSource, method: str) -> dict[str, Any]:
+    """All that decides a result."""
+    from napari_cellenhance.workflows.denoise import list_denoisers
+
+    digest = hashlib.sha256()
+    for plane in (*source.noisy, *source.clean):
+        digest.update(np.ascontiguousarray(plane).tobytes())
+    known: dict[str, Any] = {"source": source.name, "images": digest.hexdigest(), "method": method}
+    if method in ("n2v", "n2v2", "n2v2-tuned"):
+        training = asdict(_training(request, source, method))
+        known["training"] = {k: v for k, v in training.items() if k not in ("data", "out", "n_threads", "resume")}
+    if method not in _CLASSICAL:
+        known["symmetries"] = request.symmetries
+        hashes = {card.id: card.file.sha256 for card in list_denoisers()}
+        known["model"] = hashes.get(DEFAULT_DENOISER if method in ("generalist", "n2v2-tuned") else method)
+    return known
+
+
+def _training(request: EvaluateN2VRequest, source: PairedSource, method: str) -> N2VRequest:
+    from napari_cellenhance.io.safe_write import safe_name
+
+    name = safe_name(f"{source.name}-{method}")
+    layers = tuple(
+        NoisyLayer(name=f"{source.name} {i}", image=plane, axes="YX") for i, plane in enumerate(source.noisy)
+    )
+    return replace(
+        request.training, data=layers, out=Path(request.out) / "trainings" / name, model_id=_model_id(name),
+        variant="n2v" if method == "n2v" else "n2v2",
+        init_from=DEFAULT_DENOISER if method == "n2v2-tuned" else None, resume=True, install=False,
+    )  # fmt: skip
+
+
+def _model_id(name: str) -> str:
+    kept = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
+    return f"evaluated-{kept}"
+
+
+def _apply(
+    request: EvaluateN2VRequest, source: PairedSource, method: str, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> tuple[list[Plane], list[str], float] | None:
+    """Every image by one method, the setting that was chosen for each, and the seconds of one image; None: stopped."""
+    if method in _CLASSICAL:
+        pairs = list(zip(source.noisy, source.clean, strict=True))
+        begun = time.monotonic()
+        chosen = [_CLASSICAL[method](noisy, clean) for noisy, clean in pairs]
+        seconds = (time.monotonic() - begun) / len(pairs)
+        return [image for image, _ in chosen], [setting for _, setting in chosen], seconds
+    if method in ("n2v", "n2v2", "n2v2-tuned"):
+        from napari_cellenhance.workflows.train_n2v import run as train
+
+        training = _training(request, source, method)
+        result = train(training, on_progress=on_progress, is_cancelled=is_cancelled)
+        if is_cancelled() or result.card is None:
+            return None
+        images, seconds = _denoised(request, source, result.card)
+        return images, [f"update {result.best_step}"] * len(images), seconds
+    images, seconds = _denoised(request, source, DEFAULT_DENOISER if method == "generalist" else method)
+    return images, [""] * len(images), seconds
+
+
+def _denoised(request: EvaluateN2VRequest, source: PairedSource, model: str | Path) -> tuple[list[Plane], float]:
+    from napari_cellenhance.workflows import denoise
+
+    training = request.training
+    opened = denoise.open_denoiser(str(model), training.device, training.precision)
+    images, begun = [], time.monotonic()
+    for noisy in source.noisy:
+        job = DenoiseRequest(image=noisy, axes="YX", symmetries=8 if request.symmetries == 8 else 1)
+        images.append(denoise.apply(job, opened).image)
+    return images, (time.monotonic() - begun) / len(images)
+
+
+def _scored(
+    source: PairedSource, images: Sequence[Plane], settings: Sequence[str], seconds: float
+) -> list[dict[str, Any]]:
+    from napari_cellenhance.core.metrics import scale_invariant_psnr, ssim
+
+    rows = []
+    for i, (image, clean, setting) in enumerate(zip(images, source.clean, settings, strict=True)):
+        fitted = _fitted(image, clean)
+        rows.append(
+            {
+                "image": i, "setting": setting, "psnr": scale_invariant_psnr(image, clean, _RANGE),
+                "ssim": ssim(fitted, clean, _RANGE), "seconds": seconds,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _fitted(image: Plane, clean: Plane) -> NDArray[np.float64]:
+    """α·x + β nearest to the clean image."""
+    x, y = image.astype(np.float64), clean.astype(np.float64)
+    variance = float(x.var())
+    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / variance if variance > 0 else 0.0
+    fitted: NDArray[np.float64] = slope * (x - x.mean()) + y.mean()
+    return fitted
+
+
+# --- classical filters, each at the setting that the truth likes best -------------------------
+
+
+def _best(candidates: Mapping[str, Plane], clean: Plane) -> tuple[Plane, str]:
+    from napari_cellenhance.core.metrics import scale_invariant_psnr
+
+    scores = {name: scale_invariant_psnr(image, clean, _RANGE) for name, image in candidates.items()}
+    name = max(scores, key=lambda key: scores[key])
+    return candidates[name], name
+
+
+def _gaussian(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
+    from scipy.ndimage import gaussian_filter
+
+    return _best({f"σ {sigma:g} px": gaussian_filter(noisy, sigma) for sigma in _SIGMAS}, clean)
+
+
+def _median(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
+    from scipy.ndimage import median_filter
+
+    return _best({f"{size} px": median_filter(noisy, size) for size in _SIZES}, clean)
+
+
+def _non_local_means(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
+    from skimage.restoration import denoise_nl_means
+
+    from napari_cellenhance.core.noise import estimate_sigma
+
+    sigma = estimate_sigma(noisy)
+    found = {
+        f"h {strength:g} σ": denoise_nl_means(
+            noisy, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True
+        ).astype(np.float32)
+        for strength in _STRENGTHS
+    }
+    return _best(found, clean)
+
+
+_CLASSICAL: Mapping[str, Callable[[Plane, Plane], tuple[Plane, str]]] = {
+    "noisy": lambda noisy, clean: (noisy, ""),
+    "gaussian": _gaussian,
+    "median": _median,
+    "nlm": _non_local_means,
+}
+
+
+# --- telling it -------------------------------------------------------------------------------
+
+
+def save(result: N2VEvaluation, request: EvaluateN2VRequest) -> list[Path]:
+    """Write ``scores.json``, ``scores.csv``, ``scores.md`` and ``pictures.png``."""
+    from napari_cellenhance import __version__
+    from napari_cellenhance.io.panel_figures import pictures_png
+    from napari_cellenhance.io.reports import write_json
+    from napari_cellenhance.io.safe_write import atomic_path
+    from napari_cellenhance.io.tables import write_table
+
+    if not result.rows:
+        raise ParameterError("nothing was scored, so there is nothing to write")
+    folder = made_folder(Path(request.out))
+    record = {
+        "version": __version__, "is_complete": result.is_complete, "seconds": round(result.seconds, 1),
+        "request": asdict(request), "rows": result.rows,
+    }  # fmt: skip
+    written = [write_json(folder / "scores.json", record), *write_table(folder / "scores.csv", result.rows)]
+    with atomic_path(folder / "scores.md") as temporary:
+        temporary.write_text(to_markdown(result) + "\n", encoding="utf-8")
+    pictures_png(folder / "pictures.png", _pictures(result, request))
+    return [*written, folder / "scores.md", folder / "pictures.png"]
+
+
+def to_markdown(result: N2VEvaluation) -> str:
+    """A table: PSNR and SSIM of each source, mean ± sd over its images, and over all."""
+    sources = list(dict.fromkeys(row["source"] for row in result.rows))
+    methods = list(dict.fromkeys(row["method"] for row in result.rows))
+    lines = [
+        "| | " + " | ".join((*sources, "all", "SSIM, all")) + " |",
+        "|---|" + "---:|" * (len(sources) + 2),
+    ]
+    for method in methods:
+        rows = [row for row in result.rows if row["method"] == method]
+        cells = [_mean_sd([row["psnr"] for row in rows if row["source"] == source]) for source in sources]
+        cells += [f"{np.mean([row['psnr'] for row in rows]):.2f}", f"{np.mean([row['ssim'] for row in rows]):.3f}"]
+        lines.append(f"| {TITLES.get(method, method)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _mean_sd(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0.0:.2f}"
+
+
+def _pictures(result: N2VEvaluation, request: EvaluateN2VRequest) -> dict[str, list[Picture]]:
+    """The first image of every source by every method, stretched as the clean one is; a 256 px window of large ones."""
+    from napari_cellenhance.io.panel_figures import Picture
+
+    store = CellStore(Path(request.out) / "cells")
+    rows: dict[str, list[Picture]] = {}
+    for source in read_pairs(request.data, data_root=request.data_root):
+        clean = source.clean[0]
+        window = tuple(slice(max(0, (n - 256) // 2), max(0, (n - 256) // 2) + min(n, 256)) for n in clean.shape)
+        limits = (float(np.percentile(clean, 0.1)), float(np.percentile(clean, 99.9)))
+        shown = []
+        for method in request.methods:
+            image = store.example(_identity(request, source, method)).get("image")
+            plane = None if image is None else _fitted(image, clean)[window]
+            shown.append(Picture(TITLES.get(method, method), plane, limits=limits))
+        rows[source.name] = [*shown, Picture("clean", clean[window], limits=limits)]
+    return rows
