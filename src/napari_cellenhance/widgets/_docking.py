@@ -11,11 +11,12 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from napari_cellenhance.widgets._settings import PLUGIN
 
 __all__ = [
-    "ENHANCE", "MEASURE", "PANELS", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front", "open_panel", "share_place",
+    "DENOISE", "ENHANCE", "MEASURE", "PANELS", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front", "open_panel",
+    "share_place",
 ]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN, TEACH = PANELS = (
-    "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach",
+ENHANCE, MEASURE, TRAIN, TEACH, DENOISE = PANELS = (
+    "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach", "cellenhance-denoise",
 )  # fmt: skip
 """Object names of the panels."""
 

@@ -84,14 +84,19 @@ class ImageForm(QWidget):
     wants_one_plane : bool
         One grey image is needed, of a plane: "each channel by itself" is not offered, nor is the contrast asked for;
         and the axes of a plane are not shown, since there is nothing to correct.
+    asks_contrast : bool
+        Whether it matters that objects are dark; if not, the axes of a plane are not shown either.
     """
 
     changed = Signal()
     suggestion_wanted = Signal()
 
-    def __init__(self, parent: QWidget | None = None, *, wants_one_plane: bool = False) -> None:
+    def __init__(
+        self, parent: QWidget | None = None, *, wants_one_plane: bool = False, asks_contrast: bool = True
+    ) -> None:
         super().__init__(parent)
         self._wants_one_plane = wants_one_plane
+        self._asks_contrast = asks_contrast and not wants_one_plane
         self._shape: tuple[int, ...] = ()
         self._note = ""
         self._is_dark_chosen_by_hand = False
@@ -127,7 +132,7 @@ class ImageForm(QWidget):
         layout.addWidget(self.axes_note)
         layout.addWidget(self.dark)
         layout.addWidget(self.dark_note)
-        self.dark.setVisible(not wants_one_plane)
+        self.dark.setVisible(self._asks_contrast)
         self.axes.textChanged.connect(self._on_axes)
         self.channels.currentIndexChanged.connect(self._tell)
         self.dark.clicked.connect(self._on_dark_clicked)
@@ -171,7 +176,7 @@ class ImageForm(QWidget):
         self.dark_note.setText("")
         self.dark_note.setVisible(False)
         self._on_axes()
-        is_plain = self._wants_one_plane and view is not None and view.ndim == 2
+        is_plain = not self._asks_contrast and view is not None and view.ndim == 2
         self._form.setRowVisible(self.axes, not is_plain or bool(self.problem()))
         if view is not None and not self.problem() and not is_plain:
             self.axes_note.setText(note)

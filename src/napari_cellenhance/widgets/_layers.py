@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from napari_cellenhance.workflows.requests import (
 from napari_cellenhance.workflows.strength_maps import cut_map
 
 __all__ = [
+    "METADATA_KEY",
     "Channels",
     "Choices",
     "LayerView",
@@ -42,6 +43,8 @@ __all__ = [
 Scope = Literal["view", "slice", "layer"]
 Channels = Literal["all", "grey"] | tuple[int, ...]
 
+METADATA_KEY = "cellenhance"
+"""Key in the metadata of a layer: how it was made."""
 PREVIEW_MARK = "cellenhance_preview"
 _MIN_WINDOW_PX = 4
 _UNIT_UM = {"micrometer": 1.0, "um": 1.0, "µm": 1.0, "nanometer": 1e-3, "nm": 1e-3, "millimeter": 1e3, "mm": 1e3}
@@ -71,6 +74,8 @@ class LayerView:
         Visible box per dimension, half-open, in pixels of ``level``.
     colormap, blending, interpolation, contrast_limits
         How the layer is drawn.
+    made : mapping or None
+        Record of how this plugin made the layer; None for any other layer.
     """
 
     name: str
@@ -86,6 +91,7 @@ class LayerView:
     blending: str = "translucent_no_depth"
     interpolation: str = "nearest"
     contrast_limits: tuple[float, float] = (0.0, 1.0)
+    made: Mapping[str, Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -156,7 +162,13 @@ def snapshot(layer: Any, dims: Any) -> LayerView:
         blending=str(getattr(layer.blending, "value", layer.blending)),
         interpolation=str(getattr(layer.interpolation2d, "value", layer.interpolation2d)),
         contrast_limits=(0.0, 1.0) if layer.rgb else (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])),
+        made=_record_of(layer),
     )
+
+
+def _record_of(layer: Any) -> Mapping[str, Any] | None:
+    record = layer.metadata.get(METADATA_KEY)
+    return record if isinstance(record, Mapping) and record else None
 
 
 def has_new_data(layer: Any, view: LayerView) -> bool:
@@ -294,5 +306,6 @@ def build_request(view: LayerView, choices: Choices, settings: PluginSettings) -
         segment=choices.segment,
         blobs=choices.blobs,
         source_name=view.name,
+        earlier=view.made,
         pixel_size_um=pixel_sizes([float(step) for step in view.geometry.scale], view.geometry.units, axes),
     )

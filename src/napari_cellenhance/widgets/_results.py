@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_cellenhance.widgets._geometry import Geometry
-from napari_cellenhance.widgets._layers import PREVIEW_MARK, Choices, LayerView, offset_of, view_region
+from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK, Choices, LayerView, offset_of, view_region
 from napari_cellenhance.workflows.requests import EnhanceResult
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "result_sentence",
 ]
 
-METADATA_KEY = "cellenhance"
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 NOT_QUANTITATIVE = (

@@ -39,6 +39,7 @@ class StatusFoot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._is_hint = False
+        self.cancel_word = "Cancel"
         self.device = QLabel()
         self.device.setWordWrap(True)
         self.device.setToolTip("Where the filter runs. Change it under Device, or in Preferences ▸ CellEnhance.")
@@ -82,7 +83,7 @@ class StatusFoot(QWidget):
     def set_running(self, *, is_running: bool) -> None:
         """Show or put away what belongs to a run."""
         self.cancel.setEnabled(is_running)
-        self.cancel.setText("Cancel")
+        self.cancel.setText(self.cancel_word)
         self.bar.setVisible(is_running)
         self.progress.setVisible(is_running)
         if is_running:

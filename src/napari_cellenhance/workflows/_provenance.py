@@ -69,6 +69,7 @@ def describe_run(
             "sha256": hash_image(request.image),
             "pixel_size_um": dict(request.pixel_size_um),
         },
+        "earlier": None if request.earlier is None else dict(request.earlier),
         "versions": versions(),
         "warnings": list(warnings),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -101,7 +101,7 @@ def _denoise_file(
     settings = request.settings
     job = replace(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um,
+        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
     )  # fmt: skip
     result = denoise.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:

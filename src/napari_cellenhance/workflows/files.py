@@ -175,7 +175,7 @@ def _enhance_file(
     file = read(targets.source)
     job = dataclasses.replace(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um,
+        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
     )  # fmt: skip
     if request.strength_map is not None:
         job = dataclasses.replace(job, strength_map=_read_map(request, targets.source))

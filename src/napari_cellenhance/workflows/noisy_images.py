@@ -17,7 +17,9 @@ from napari_cellenhance.core.axes import check_axes, select_channels, to_canonic
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import sanitize
 
-__all__ = ["NoisyLayer", "RawImage", "digest_of", "read_files", "read_layers"]
+__all__ = [
+    "NoisyLayer", "Portion", "RawImage", "digest_of", "portion_of", "read_files", "read_layers", "window_at",
+]  # fmt: skip
 
 MAX_PIXELS = 128_000_000
 """Of all layers together: 512 MB as float32. Of more, planes or volumes are taken at equal steps."""
@@ -68,8 +70,7 @@ def read_layers(layers: Sequence[NoisyLayer], n_dims: Literal[2, 3] = 2) -> list
     """
     if not layers:
         raise ParameterError("no image was given to learn from; choose at least one layer")
-    share = MAX_PIXELS // len(layers)
-    images = [image for layer in layers for image in _images_of(layer, n_dims, share)]
+    images = [image for layer in layers for image in _images_of(layer, n_dims, len(layers))]
     if not images:
         names = ", ".join(f"“{layer.name}”" for layer in layers)
         raise ImageError(f"{names} shows one single grey value everywhere; there is nothing to learn")
@@ -77,24 +78,68 @@ def read_layers(layers: Sequence[NoisyLayer], n_dims: Literal[2, 3] = 2) -> list
     return images
 
 
-def _images_of(layer: NoisyLayer, n_dims: int, max_pixels: int) -> Iterator[RawImage]:
-    axes = check_axes(layer.axes, np.shape(layer.image))
-    chosen, _ = select_channels(to_canonical(layer.image, axes), axes, layer.channels)
-    n_t, n_c, n_z, height, width = (int(n) for n in chosen.shape)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """How much of a layer is learned from.
+
+    Parameters
+    ----------
+    n_used, n_there : int
+        Planes or volumes that are read, and all there are.
+    n_channels : int
+    sides : tuple of int
+        Of one of them, ([Z,] Y, X), in px.
+    """
+
+    n_used: int
+    n_there: int
+    n_channels: int
+    sides: tuple[int, ...]
+
+
+def portion_of(layer: NoisyLayer, n_dims: Literal[2, 3] = 2, n_layers: int = 1) -> Portion:
+    """Say how much of a layer is learned from, where ``n_layers`` share the memory; reads no pixel.
+
+    Raises
+    ------
+    AxesError
+        Axes that do not fit the shape.
+    ImageError
+        No Z axis for volumes.
+    """
+    n_t, n_c, n_z, height, width = (int(n) for n in _canonical(layer).shape)
     if n_dims == 3 and n_z < 2:
         raise ImageError(f"“{layer.name}” has no Z axis; train on planes (2-D), or choose a stack")
-    per_image = n_c * height * width * (n_z if n_dims == 3 else 1)
-    places = [(t, z) for t in range(n_t) for z in range(n_z if n_dims == 2 else 1)]
-    n = min(len(places), max(1, max_pixels // per_image))
-    for i in np.linspace(0, len(places) - 1, n).round().astype(int):
-        t, z = places[i]
+    sides = (n_z, height, width) if n_dims == 3 else (height, width)
+    n_there = n_t if n_dims == 3 else n_t * n_z
+    per_image = n_c * int(np.prod(sides))
+    n_used = min(n_there, max(1, MAX_PIXELS // max(1, n_layers) // max(1, per_image)))
+    return Portion(n_used=n_used, n_there=n_there, n_channels=n_c, sides=sides)
+
+
+def window_at(layer: NoisyLayer, *, t: int = 0, planes: slice | int = 0) -> NDArray[np.float32]:
+    """One plane (C, Y, X), or some planes (C, Z, Y, X), finite, in its own grey values; of a lazy layer only these."""
+    chosen = _canonical(layer)
+    pixels, _ = sanitize(np.asarray(chosen[t, :, planes]))
+    return np.asarray(pixels, np.float32)
+
+
+def _canonical(layer: NoisyLayer) -> Any:
+    axes = check_axes(layer.axes, np.shape(layer.image))
+    return select_channels(to_canonical(layer.image, axes), axes, layer.channels)[0]
+
+
+def _images_of(layer: NoisyLayer, n_dims: Literal[2, 3], n_layers: int) -> Iterator[RawImage]:
+    portion, chosen = portion_of(layer, n_dims, n_layers), _canonical(layer)
+    n_z = int(chosen.shape[2])
+    for i in np.linspace(0, portion.n_there - 1, portion.n_used).round().astype(int):
+        t, z = divmod(int(i), n_z) if n_dims == 2 else (int(i), 0)
         part = chosen[t, :, z] if n_dims == 2 else chosen[t]
         pixels, _ = sanitize(np.asarray(part))
         pixels = pixels.astype(np.float32)
         if all(float(channel.min()) < float(channel.max()) for channel in pixels):
-            yield RawImage(
-                layer.name if len(places) == 1 else f"{layer.name}, {'plane' if n_dims == 2 else 'volume'} {i}", pixels
-            )
+            name = f"{layer.name}, {'plane' if n_dims == 2 else 'volume'} {i}"
+            yield RawImage(layer.name if portion.n_there == 1 else name, pixels)
 
 
 def read_files(

@@ -75,7 +75,7 @@ def run(
     file = read(request.source)
     job = dataclasses.replace(
         request.settings, image=file.image, axes=request.settings.axes or file.axes,
-        source_name=os.path.basename(request.source), pixel_size_um=file.pixel_size_um,
+        source_name=os.path.basename(request.source), pixel_size_um=file.pixel_size_um, earlier=file.provenance,
     )  # fmt: skip
     result = sweep(
         PersistenceRequest(

@@ -126,6 +126,8 @@ class EnhanceRequest:
     strength_map : StrengthMap or None
         Strength by region; ``strength`` then counts where the map says nothing. Where it is 0, the result
         is the normalised image, objects bright.
+    earlier : dict or None
+        Record of how the image itself was made (denoised, say); carried along, so that the chain of steps is known.
     suggestion : StrengthSuggestion or None
         Where ``strength`` comes from, if it was proposed; only carried along.
     objects_are_dark : bool
@@ -165,6 +167,7 @@ class EnhanceRequest:
     source_name: str = "image"
     pixel_size_um: dict[str, float] = field(default_factory=dict)
     """Axis letter → size, in µm (``T`` in s); only carried along."""
+    earlier: Mapping[str, Any] | None = None
     cache_folder: str = ""
     """Preferred folder of downloaded models; empty takes the system's. The environment variable wins."""
 

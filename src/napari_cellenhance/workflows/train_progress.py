@@ -79,12 +79,13 @@ class Report:
     def step(self, state: FitState, row: dict[str, float]) -> None:
         """Tell the rows that were not told yet, copied: the loop still adds to its own."""
         n_here, took = state.step - self._before[0], state.elapsed_s - self._before[1]
-        shown = ", ".join(f"{name} {row[key]:.4f}" for key, name in _PARTS.items() if key in row)
+        parts = ", ".join(f"{name} {row[key]:.4f}" for key, name in _PARTS.items() if key in row)
+        shown = f" ({parts})" if parts else ""
         rows = tuple(dict(row) for row in state.history[self._n_told :])
         self._n_told = len(state.history)
         self._on_progress(
             TrainProgress(
-                n_done=state.step, n_total=self._n_steps, message=f"loss {row['total']:.4f} ({shown})",
+                n_done=state.step, n_total=self._n_steps, message=f"loss {row['total']:.4f}{shown}",
                 eta_s=(self._n_steps - state.step) * took / max(1, n_here), rows=rows, best_step=state.best_step,
             )
         )  # fmt: skip

@@ -1,0 +1,290 @@
+"""What docks with a training share: start, stop, discard, resume, and what the thread tells the window."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_cellenhance.widgets._dock_panel import DockPanel
+from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._status import StatusFoot
+from napari_cellenhance.widgets._train_run import News, folder_of
+from napari_cellenhance.widgets._worker import Job, Outcome, start_job
+from napari_cellenhance.workflows._settings_file import CHECKPOINT
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
+
+__all__ = ["TrainingDock", "TrainingRun", "ended_how"]
+
+_LOOK_EVERY_MS = 250
+Request = TypeVar("Request")
+Seen = TypeVar("Seen")
+
+
+def ended_how(stopped: str) -> str:
+    """Say how a training ended.
+
+    >>> ended_how("cancelled")
+    'Stopped'
+    """
+    return {
+        "finished": "Done",
+        "cancelled": "Stopped",
+        "early": "Ended early, since nothing improved",
+        "diverged": "Ended, since the loss broke",
+    }.get(stopped, "Ended")
+
+
+class TrainingRun(Generic[Request, Seen]):
+    """The call that the worker makes. ``stop`` keeps the best model so far; the worker's cancel keeps the checkpoint.
+
+    Parameters
+    ----------
+    request : request of a training
+        With ``model_id`` and ``title``.
+    gone : Event
+        Set when the dock goes, however it goes: ends the training at its checkpoint.
+    """
+
+    def __init__(self, request: Request, gone: threading.Event) -> None:
+        self.request = request
+        self.news = News()
+        self._gone = gone
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._window: Any = None
+        self._seen: Seen | None = None
+
+    def stop(self) -> None:
+        """Ask to end after the present update and to keep the best model so far."""
+        self._stop.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stop.is_set()
+
+    def resumed(self) -> TrainingRun[Request, Seen]:
+        """The same training, to go on from its checkpoint."""
+        raise NotImplementedError
+
+    def __call__(self, on_progress: OnProgress, is_cancelled: IsCancelled) -> Any:
+        """Train; called in the thread."""
+        raise NotImplementedError
+
+    # --- between the window and the thread ------------------------------------------------
+
+    def look_at(self, window: Any) -> None:
+        """Say what is on screen, or None; called by the window."""
+        with self._lock:
+            self._window = window
+
+    def looked_at(self) -> Any:
+        """What is on screen; called in the thread."""
+        with self._lock:
+            return self._window
+
+    def take_seen(self) -> Seen | None:
+        """Hand over the newest picture, once; called by the window."""
+        with self._lock:
+            seen, self._seen = self._seen, None
+            return seen
+
+    def keep_seen(self, seen: Seen) -> None:
+        """Keep a picture for the window; called in the thread."""
+        with self._lock:
+            self._seen = seen
+
+    def told(self, on_progress: OnProgress) -> OnProgress:
+        """The same callable, with the rows of the history kept for the curves."""
+
+        def tell(progress: Progress) -> None:
+            self.news.add(progress)
+            on_progress(progress)
+
+        return tell
+
+    def is_discarded_by(self, is_cancelled: IsCancelled) -> IsCancelled:
+        """Whether the training ends without a model: a cancel, or the end of the dock."""
+        return lambda: is_cancelled() or self._gone.is_set()
+
+
+class TrainingDock(DockPanel):
+    """A dock that trains models, one at a time.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    name : str
+        Object name, one of ``_docking.PANELS``.
+    """
+
+    def __init__(self, viewer: Any, name: str) -> None:
+        super().__init__(viewer, name)
+        self._job: Job | None = None
+        self._run: Any = None
+        self._last: Any = None
+        self._finished: set[str] = set()
+        self.foot = StatusFoot()
+        self.foot.device.setVisible(False)
+        self.foot.run.setText("Train")
+        self.stop = QPushButton("Stop, keep best")
+        self.stop.setToolTip("End after the present update, and keep the best model so far.")
+        self.resume = QPushButton("Resume")
+        self.resume.setToolTip("Go on where the training of this name ended, with the same images and settings.")
+        # Reports of the thread are thinned out: look by the clock as well.
+        self._clock = QTimer(self)
+        self._clock.setInterval(_LOOK_EVERY_MS)
+        self._clock.timeout.connect(self._on_clock)
+        self.foot.run_clicked.connect(self.train)
+        self.foot.cancel_clicked.connect(self._on_cancel)
+        self.stop.clicked.connect(self._on_stop)
+        self.resume.clicked.connect(self.resume_training)
+        # When the whole window goes, only Qt knows; by then no method of this panel may be called.
+        self.destroyed.connect(partial(_let_go, self._gone))
+
+    # --- for the docks ------------------------------------------------------------------
+
+    def problem(self) -> str:
+        """Why training is not possible; empty when it is."""
+        raise NotImplementedError
+
+    def new_run(self) -> Any:
+        """A training with what the dock says."""
+        raise NotImplementedError
+
+    def model_id(self) -> str:
+        """Id of the model that a training would make."""
+        raise NotImplementedError
+
+    def show_started(self, run: Any) -> None:
+        """Get ready to show a training."""
+
+    def show_news(self, run: Any) -> None:
+        """Show what a training told since the last look."""
+
+    def show_ended(self, run: Any, outcome: Outcome) -> None:
+        """Show what a training left."""
+
+    def show_state(self) -> None:
+        """Show again what can be pressed."""
+
+    # --- layout -------------------------------------------------------------------------
+
+    def training_foot(self) -> QWidget:
+        """Run strip of the training, with its buttons."""
+        strip = QWidget()
+        column = QVBoxLayout(strip)
+        column.setContentsMargins(0, 0, 0, 0)
+        more = QHBoxLayout()
+        for button in (self.stop, self.resume):
+            more.addWidget(button)
+        column.addWidget(self.foot)
+        column.addLayout(more)
+        return strip
+
+    def show_buttons(self, problem: str) -> None:
+        """Enable what can be pressed; ``problem`` is why Train is not."""
+        is_free = self._job is None
+        self.foot.run.setEnabled(is_free and not problem)
+        self.stop.setEnabled(self._run is not None and not self._run.is_stopping)
+        self.resume.setEnabled(is_free and (self._resumable() is not None or (not problem and self._has_checkpoint())))
+        if is_free:
+            self.foot.show_hint(problem)
+
+    def _has_checkpoint(self) -> bool:
+        """Whether a training of that name can go on."""
+        model_id = self.model_id()
+        return model_id not in self._finished and (folder_of(model_id) / CHECKPOINT).is_file()
+
+    def _resumable(self) -> Any:
+        """Training of this session that still has the name in the form."""
+        is_named = self._last is not None and self._last.request.model_id == self.model_id()
+        return self._last if is_named and self._has_checkpoint() else None
+
+    # --- a training ---------------------------------------------------------------------
+
+    @guarded
+    def train(self) -> None:
+        """Start a training with what the dock says; at most one at a time."""
+        if problem := self.problem():
+            self.foot.show_error(problem)
+            return
+        self._train(self.new_run())
+
+    @guarded
+    def resume_training(self) -> None:
+        """Go on from the checkpoint; of this session with the very same arrays, else with what the dock says."""
+        earlier = self._resumable()
+        self._train((self.new_run() if earlier is None else earlier).resumed())
+
+    def _train(self, run: Any) -> None:
+        self.begin(f"Train {run.request.title}", run, partial(self._on_ended, run))
+        self._run = self._last = run
+        self._finished.discard(run.request.model_id)
+        self.show_started(run)
+        self._clock.start()
+        self.show_state()
+
+    def begin(self, title: str, work: Any, on_ended: Any) -> None:
+        """Give the worker something to do in the lane of trainings."""
+        self._job = start_job(title, work, on_progress=self._on_progress, on_ended=on_ended, lane="training")
+        self.foot.set_running(is_running=True)
+        self.foot.show_info("")
+        self.show_state()
+
+    @guarded
+    def _on_progress(self, progress: Progress) -> None:
+        if not self._gone.is_set():
+            self.foot.show_progress(progress)
+            self._on_clock()
+
+    @guarded
+    def _on_clock(self) -> None:
+        if self._run is None or self._gone.is_set():
+            self._clock.stop()
+            return
+        self.show_news(self._run)
+
+    @guarded
+    def _on_stop(self) -> None:
+        if self._run is not None:
+            self._run.stop()
+            self.stop.setEnabled(False)
+            self.foot.show_info("Stopping after this update; the best model so far is kept.")
+
+    @guarded
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self.foot.set_cancelling()
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Put away what belongs to a job; False where nothing more may be shown."""
+        self._job = None
+        if self._gone.is_set():
+            return False
+        self._on_clock()
+        self._run = None
+        self.foot.set_running(is_running=False)
+        self.show_state()
+        if outcome.error is not None:
+            self.foot.show_error(error_sentence(outcome.error))
+        return True
+
+    @guarded
+    def _on_ended(self, run: Any, outcome: Outcome) -> None:
+        if self.settle(outcome):
+            self.show_ended(run, outcome)
+            self.show_state()
+
+    def show_error(self, message: str) -> None:
+        """Show a sentence in the message area."""
+        self.foot.show_error(message)
+
+
+def _let_go(gone: threading.Event, *_: Any) -> None:
+    gone.set()
