@@ -66,7 +66,11 @@ def test_borders_lie_beside_paint_only() -> None:
 def test_painted_classes_become_objects() -> None:
     labels = np.array([[1, 1, 2, 2, 3, 2, 0]], np.int32)
     image = np.linspace(0, 1, 7, dtype=np.float32)[None]
-    assert ObjectImage.of_classes(image, labels).objects.tolist() == [[1, 1, 2, 2, 0, 3, 0]]
+    painted = ObjectImage.of_classes(image, labels)
+    assert painted.objects.tolist() == [[1, 1, 2, 2, 0, 3, 0]]
+    assert painted.labels.tolist() == [[1, 3, 2, 2, 3, 2, 0]], "a border that was painted, and one beside an object"
+    assert painted.plain.tolist() == [[1, 1, 2, 2, 1, 2, 0]]
+    assert painted.only(np.arange(7)[None] != 4).labels.tolist() == [[1, 3, 2, 2, 0, 2, 0]]
     assert ObjectImage.complete(image, np.array([[0, 0, 4, 4, 0, 9, 9]])).objects.tolist() == [[1, 1, 5, 5, 1, 10, 10]]
 
 

@@ -140,20 +140,34 @@ def segment(
         list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
     ],
     target: Annotated[
-        str, typer.Argument(metavar="OUT", help="File of the classes (.ome.tif), or a folder, made if missing.")
+        str, typer.Argument(metavar="OUT", help="File of the result (.ome.tif), or a folder, made if missing.")
     ],
     model: Annotated[str, typer.Option(help="Segmenting model; see 'cellenhance models list'.")] = "aep-nuclei",
+    output: Annotated[
+        Literal["auto", "classes", "instances"],
+        typer.Option(help="What OUT is; auto: the objects of models that find objects, else the classes."),
+    ] = "auto",
     instances: Annotated[
         str | None, typer.Option(help="Number the objects too; OME-TIFF of labels, or a folder.")
     ] = None,
     method: Annotated[
-        Literal["components", "watershed"], typer.Option(help="Objects: what hangs together, or also cut at its necks.")
+        Literal["auto", "components", "watershed"],
+        typer.Option(help="Objects: what hangs together, or also cut at its necks; auto: as suits the model."),
     ] = _INSTANCES.method,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of an object. [default: as the training chose it]"),
+    ] = None,
+    grow: Annotated[int, typer.Option(min=0, help="VoidSeg: grow objects into borders, in pixels.")] = (
+        _INSTANCES.grow_px
+    ),
     object_class: Annotated[int, typer.Option(min=1, help="Class of the objects.")] = _INSTANCES.object_value,
     min_size: Annotated[int, typer.Option(min=0, help="Smallest object, in pixels.")] = _INSTANCES.min_size_px,
     also: Annotated[
         list[str] | None,
-        typer.Option(metavar="MAP", help="Write probabilities, translated, filters or branches too. Repeatable."),
+        typer.Option(
+            metavar="MAP", help="Write probabilities, translated, filters, branches or denoised too. Repeatable."
+        ),
     ] = None,
     axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
     channels: Annotated[str, typer.Option(help="grey, or numbers counted from 0, e.g. 0.")] = "grey",
@@ -177,11 +191,13 @@ def segment(
         raise ParameterError(f"--also is {unknown[0]!r}; expected some of: {', '.join(segment_files.MAPS)}")
     settings = SegmentModelRequest(
         image=None, axes=axes, model_id=model, outputs=frozenset({"classes", *maps}),
-        instances=InstanceOptions(method=method, min_size_px=min_size, object_value=object_class),
+        instances=InstanceOptions(
+            method=method, min_size_px=min_size, object_value=object_class, threshold=threshold, grow_px=grow
+        ),
         channels=parse_channels(channels), statistics=statistics, device=device, precision=precision, tile_px=tile,
     )  # fmt: skip
     request = segment_files.SegmentFilesRequest(
-        source=tuple(sources), target=target, settings=settings, instances=instances, overwrite=overwrite
+        source=tuple(sources), target=target, settings=settings, main=output, instances=instances, overwrite=overwrite
     )
     line = ProgressLine(quiet)
 

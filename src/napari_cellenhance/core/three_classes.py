@@ -8,7 +8,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.instances import match_instances, overlaps
-from napari_cellenhance.core.painted import BACKGROUND, NOT_PAINTED, OBJECT, PaintedImage, from_instances
+from napari_cellenhance.core.painted import BACKGROUND, BORDER, NOT_PAINTED, OBJECT, PaintedImage, from_instances
 
 __all__ = [
     "THRESHOLDS",
@@ -52,6 +52,8 @@ class ObjectImage:
         For messages.
     is_shell_background : bool
         What is not painted but touches an object counts as background.
+    borders : ndarray of bool, shape (Y, X), or None
+        Pixels that were painted as border themselves; borders beside painted objects come on top.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class ObjectImage:
     objects: NDArray[np.int32]
     name: str = "image"
     is_shell_background: bool = False
+    borders: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         image = np.array(self.image, np.float32)
@@ -82,29 +85,36 @@ class ObjectImage:
     def of_classes(
         cls, image: NDArray[np.float32], labels: NDArray[np.integer[Any]], name: str = "image"
     ) -> ObjectImage:
-        """From painted classes: connected parts of class 2 are the objects, class 3 and above is not painted."""
+        """From painted classes: connected parts of class 2 are the objects, 3 is border, above is not painted."""
         from scipy.ndimage import label
 
         painted = np.asarray(labels)
         numbers = np.asarray(label(painted == OBJECT)[0], np.int32)
-        return cls(image, np.where(numbers > 0, numbers + 1, painted == BACKGROUND).astype(np.int32), name)
+        objects = np.where(numbers > 0, numbers + 1, painted == BACKGROUND).astype(np.int32)
+        return cls(image, objects, name, borders=painted == BORDER)
 
     def with_image(self, image: NDArray[np.float32]) -> ObjectImage:
         """The same objects on another picture, such as a denoised one."""
-        return ObjectImage(image, self.objects, self.name, self.is_shell_background)
+        return replace(self, image=image)
 
     def only(self, is_kept: NDArray[np.bool_]) -> ObjectImage:
         """The same with less paint."""
-        return ObjectImage(
-            self.image, np.where(is_kept, self.objects, NOT_PAINTED), self.name, self.is_shell_background
-        )
+        borders = None if self.borders is None else self.borders & is_kept
+        return replace(self, objects=np.where(is_kept, self.objects, NOT_PAINTED), borders=borders)
 
     @property
     def labels(self) -> NDArray[np.int32]:
         """Classes: 1 ground, 2 inside, 3 border, 0 not painted; shape (Y, X)."""
-        return from_instances(
+        classes = from_instances(
             self.objects, is_complete=False, has_border=True, is_shell_background=self.is_shell_background
         )
+        return classes if self.borders is None else np.where(self.borders, BORDER, classes).astype(np.int32)
+
+    @property
+    def plain(self) -> NDArray[np.int32]:
+        """1 ground or border, 2 object, 0 not painted; shape (Y, X)."""
+        plain = np.minimum(self.objects, OBJECT)
+        return plain if self.borders is None else np.where(self.borders, BACKGROUND, plain).astype(np.int32)
 
 
 def unit_range(image: NDArray[np.float32]) -> NDArray[np.float32]:

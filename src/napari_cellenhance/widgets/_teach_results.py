@@ -20,8 +20,10 @@ from napari_cellenhance.zoo.cards import ModelCard
 __all__ = ["Segmented", "class_colors", "layers_of", "measured", "result_sentence"]
 
 _TITLES = {"probabilities": "probability", "translated": "enhanced", "filters": "filter", "branches": "segmented from"}
+_BY_NAME = ("filters", "denoised")
+"""Kinds whose entries have a name that says what they are."""
 _N_NAMED = 4
-_IMAGES = ("filters", "probabilities", "translated")
+_IMAGES = ("filters", "probabilities", "translated", "denoised")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def _images(segmented: Segmented, name: str, dims: Any, common: dict[str, Any], 
         result = segmented.result
         for i, array in enumerate(result.maps.get(kind, ())):
             title = result.names[kind][i]
-            title = title if kind == "filters" else f"{_TITLES[kind]}: {title}"
+            title = title if kind in _BY_NAME else f"{_TITLES[kind]}: {title}"
             look = {
                 "name": f"{name} {title}", "contrast_limits": segmented.ranges[kind][i], "rgb": False,
                 "colormap": "magma" if kind == "probabilities" else "gray", "visible": is_all,

@@ -11,6 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QDoubleSpinBox,
     QGroupBox,
     QHBoxLayout,
     QSpinBox,
@@ -31,7 +32,7 @@ from napari_cellenhance.widgets._teach_results import Segmented, class_colors, l
 from napari_cellenhance.widgets._worker import Job, Outcome, start_job
 from napari_cellenhance.workflows import segment_model
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
-from napari_cellenhance.workflows.segment_model import InstanceOptions, SegmentModelRequest, list_segmenters
+from napari_cellenhance.workflows.segment_model import InstanceOptions, SegmentModelRequest, list_segmenters, outputs_of
 from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = ["SegmentPart"]
@@ -43,8 +44,11 @@ _OUTPUTS = (
     ("probabilities", "Probability of each class", "How sure the model is.", False),
     ("filters", "Filters", "What was added to the image.", False),
     ("branches", "Result of each branch", "Segmentations from the image and from each filter alone.", False),
+    ("denoised", "Denoised image", "What a model that denoises first looked at.", False),
 )
-_METHODS = (("What hangs together", "components"), ("Cut at necks (watershed)", "watershed"))
+_METHODS = (
+    ("As suits the model", "auto"), ("What hangs together", "components"), ("Cut at necks (watershed)", "watershed"),
+)  # fmt: skip
 _NO_MODEL = "There is no model yet: train one under “2 Train”."
 _NO_IMAGE = "Open an image to segment it."
 
@@ -74,7 +78,7 @@ class SegmentPart(QWidget):
         self.picker = LayerPicker(viewer)
         self.image = ImageForm(wants_one_plane=True)
         self.model = QComboBox()
-        describe(self.model, "Model", "A model that learned from painted labels.")
+        describe(self.model, "Model", "A model that learned from labels.")
         self.menu = ModelMenu(self)
         self.boxes: dict[str, QCheckBox] = {}
         for name, title, tip, is_on in _OUTPUTS:
@@ -94,6 +98,11 @@ class SegmentPart(QWidget):
         self.min_size.setValue(InstanceOptions().min_size_px)
         self.min_size.setSuffix(" px")
         describe(self.min_size, "At least", "Smaller objects are dropped; area in pixels.")
+        self.threshold = QDoubleSpinBox()
+        self.threshold.setRange(0.0, 0.95)
+        self.threshold.setSingleStep(0.05)
+        self.threshold.setSpecialValueText("as trained")
+        describe(self.threshold, "Probability", "Above it there is an object; at 0 as the training of the model chose.")
         self.foot = StatusFoot()
         self.foot.device.setVisible(False)
         self.foot.run.setText("Segment this image")
@@ -117,7 +126,11 @@ class SegmentPart(QWidget):
         self._finer = QWidget()
         finer = new_form(self._finer)
         finer.setContentsMargins(20, 0, 0, 0)
-        for title, part in (("Of class", self.object_class), ("Apart by", self.method), ("At least", self.min_size)):
+        rows = (
+            ("Of class", self.object_class), ("Apart by", self.method), ("At least", self.min_size),
+            ("Probability", self.threshold),
+        )  # fmt: skip
+        for title, part in rows:
             finer.addRow(title, part)
         for name, box in self.boxes.items():
             column.addWidget(box)
@@ -152,7 +165,7 @@ class SegmentPart(QWidget):
 
     def wanted(self) -> frozenset[str]:
         """Outputs that are ticked."""
-        return frozenset(name for name, box in self.boxes.items() if box.isChecked())
+        return frozenset(name for name, box in self.boxes.items() if box.isChecked() and box.isEnabledTo(self))
 
     def problem(self) -> str:
         """Why nothing can be segmented; empty if it can."""
@@ -181,10 +194,12 @@ class SegmentPart(QWidget):
                 method=self.method.currentData(),
                 min_size_px=self.min_size.value(),
                 object_value=int(self.object_class.currentData() or InstanceOptions().object_value),
+                threshold=self.threshold.value() or None,
             ),
             channels=self.channels(),
             device=settings.device,
             source_name=view.name,
+            earlier=view.made,
             pixel_size_um=pixel_sizes([float(step) for step in view.geometry.scale], view.geometry.units, axes),
             cache_folder=settings.cache_folder,
         )
@@ -226,6 +241,9 @@ class SegmentPart(QWidget):
     def _on_model(self) -> None:
         card, chosen = self.card(), self.object_class.currentData()
         self.menu.set_card(card)
+        known: frozenset[str] = frozenset(self.boxes if card is None else outputs_of(card))
+        for name, box in self.boxes.items():
+            box.setEnabled(name in known)
         self.object_class.clear()
         for one in () if card is None else card.classes:
             self.object_class.addItem(f"{one.value}: {one.name}", one.value)

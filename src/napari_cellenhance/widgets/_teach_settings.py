@@ -219,11 +219,13 @@ class TeachSettings(QWidget):
         Parameters
         ----------
         models : sequence of ModelCard
+            Those of other methods than AEP are left out.
         made : str
             The model that this dock has just trained: it is offered, and chosen, for training more.
         """
         chosen = made or self.start.currentData()
         self._made = made or self._made
+        models = [card for card in models if card.recipe == "aep"]
         self._titles = {card.id: card.title for card in models}
         was_blocked = self.start.blockSignals(True)
         self.start.clear()

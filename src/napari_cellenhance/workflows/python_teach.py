@@ -31,7 +31,7 @@ def segment(
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     tile_px: int | None = None,
 ) -> NDArray[Any]:
-    """Segment an image with a model that learned it from painted labels.
+    """Segment an image with a model that learned it from labels.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def segment(
         A segmenting model, see ``cellenhance models list``.
     output : str
         "classes" (label values), "instances" (each object a number), or with one more axis, the first:
-        "probabilities" (one per class), "translated" (the enhanced images), "filters" (one per learned filter) or
-        "branches" (one segmentation per branch).
+        "probabilities" (one per class), "translated" (the enhanced images), "filters" (one per learned filter),
+        "branches" (one segmentation per branch) or "denoised" (what the network of a sequential model looked at).
     axes, is_rgb, channels, statistics, device, precision, tile_px
         As for :func:`napari_cellenhance.enhance`.
     instances : InstanceOptions, optional
-        How objects are parted and which class they are.
+        How objects are parted, which class they are, and from which probability on.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def segment(
     ModelNotFoundError
         No segmenting model of that id.
     AxesError, ImageError, ParameterError
-        What does not fit the image.
+        What does not fit the image; or an output that the model does not make.
 
     Warns
     -----
@@ -78,7 +78,11 @@ def segment(
         warnings.warn(sentence, UserWarning, stacklevel=2)
     if output == "classes":
         return result.classes
-    return np.asarray(result.instances) if output == "instances" else result.maps[output]
+    if output == "instances":
+        return np.asarray(result.instances)
+    if output not in result.maps:
+        raise ParameterError(f"the model {model!r} makes no {output}; choose classes, instances or probabilities")
+    return result.maps[output]
 
 
 def train_aep(

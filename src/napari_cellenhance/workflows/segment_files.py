@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows import segment_model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentFilesRequest", "run"]
 
-MAPS = ("probabilities", "translated", "filters", "branches")
+MAPS = ("probabilities", "translated", "filters", "branches", "denoised")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,14 @@ class SegmentFilesRequest:
     source : path or tuple of paths
         TIFF, OME-TIFF or PNG file, a folder of such files, or a pattern such as ``plate1/*.tif``.
     target : path
-        File for the classes of a single source, else a folder, made if missing.
+        File for the main result of a single source, else a folder, made if missing.
     settings : SegmentModelRequest
         How to segment. Its ``image``, ``axes`` (where empty) and ``source_name`` are replaced by each file's; its
-        ``outputs`` that are maps are written beside the classes, as ``<name>_probabilities.ome.tif`` and so on, the
+        ``outputs`` that are maps are written beside the main result, as ``<name>_probabilities.ome.tif`` and so on, the
         classes, filters or branches along their channels.
+    main : "auto", "classes" or "instances"
+        What goes to ``target``: the classes, or the numbered objects. "auto": objects where the model was trained to
+        find objects (VoidSeg, StarDist), else classes.
     instances : path, optional
         Write the numbered objects as well; file or folder as ``target``.
     overwrite : bool
@@ -52,6 +55,7 @@ class SegmentFilesRequest:
     source: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...]
     target: str | os.PathLike[str]
     settings: SegmentModelRequest
+    main: Literal["auto", "classes", "instances"] = "auto"
     instances: str | os.PathLike[str] | None = None
     overwrite: bool = False
 
@@ -83,11 +87,18 @@ def run(
     opened = segment_model.open_segmenter(
         settings.model_id, settings.device, settings.precision, cache_folder=settings.cache_folder
     )
+    if _has_objects(request, opened):
+        settings = replace(settings, outputs=settings.outputs | {"instances"})
 
     def segment_one(targets: Targets, report: OnProgress) -> tuple[str, ...] | None:
         return _segment_file(request, settings, targets, opened, report, is_cancelled)
 
     return run_each(planned, segment_one, on_progress=on_progress, on_outcome=on_outcome, is_cancelled=is_cancelled)
+
+
+def _has_objects(request: SegmentFilesRequest, opened: OpenedSegmenter) -> bool:
+    """Whether the objects, not the classes, are the main result."""
+    return request.main == "instances" or (request.main == "auto" and segment_model.is_of_objects(opened.card))
 
 
 def _segment_file(
@@ -100,7 +111,8 @@ def _segment_file(
 ) -> tuple[str, ...] | None:
     from napari_cellenhance.io.images import read
 
-    maps = [name for name in MAPS if name in settings.outputs]
+    known = segment_model.outputs_of(opened.card)
+    maps: list[str] = [name for name in MAPS if name in settings.outputs and name in known]
     beside = {name: _beside(targets.image, name) for name in maps}
     for path in beside.values():
         refuse_hopeless(replace(targets, image=path), request.overwrite)
@@ -108,14 +120,15 @@ def _segment_file(
     file = read(targets.source)
     job = replace(
         settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um,
+        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
     )  # fmt: skip
     result = segment_model.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:
         return None
     if maps and "C" in result.axes:
         raise ParameterError("maps of several channels cannot be written; choose one channel, or grey")
-    _write(request, targets, beside, file, result)
+    main = result.instances if _has_objects(request, opened) else result.classes
+    _write(request, targets, beside, file, result, main)
     return file.notes + result.warnings
 
 
@@ -130,8 +143,9 @@ def _write(
     beside: dict[str, Path],
     file: ImageFile,
     result: ModelSegmentation,
+    main: Any,
 ) -> None:
-    """The classes come last: where they are, the rest is complete."""
+    """The main result comes last: where it is, the rest is complete."""
     from napari_cellenhance.io.images import write
 
     sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
@@ -146,6 +160,6 @@ def _write(
             dtype="keep", overwrite=request.overwrite,
         )  # fmt: skip
     write(
-        targets.image, result.classes, result.axes, pixel_size_um=sizes, provenance=result.provenance,
+        targets.image, main, result.axes, pixel_size_um=sizes, provenance=result.provenance,
         dtype="keep", overwrite=request.overwrite,
     )  # fmt: skip

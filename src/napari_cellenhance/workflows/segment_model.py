@@ -1,8 +1,8 @@
-"""Segment an image with a model that learned it from painted labels, with all that its networks make on the way."""
+"""Segment an image with a model that learned it from labels, with all that its networks make on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,56 +16,43 @@ from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, saniti
 from napari_cellenhance.core.tiling import Region, split
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, all_planes, open_image, pooled_planes
 from napari_cellenhance.workflows._provenance import hash_image, versions
+from napari_cellenhance.workflows._segmenters import (
+    OUTPUTS,
+    Found,
+    InstanceOptions,
+    Output,
+    Segmenter,
+    is_of_objects,
+    objects_in,
+    outputs_of,
+    segmenter_of,
+    threshold_of,
+)
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest
-from napari_cellenhance.zoo.cards import ModelCard
+from napari_cellenhance.zoo.cards import SEGMENTING, ModelCard
 from napari_cellenhance.zoo.manifest import list_models
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
-    from napari_cellenhance.core.recipes.aep_segmenter import AEPSegmenter, Segmentation
 
 __all__ = [
     "OUTPUTS",
     "InstanceOptions",
     "ModelSegmentation",
     "OpenedSegmenter",
+    "Output",
     "SegmentModelRequest",
     "apply",
+    "is_of_objects",
     "list_segmenters",
     "open_segmenter",
+    "outputs_of",
     "run",
 ]
 
-Output = Literal["classes", "instances", "probabilities", "translated", "filters", "branches"]
-OUTPUTS: tuple[Output, ...] = ("classes", "instances", "probabilities", "translated", "filters", "branches")
 _TILE_PX = 512
 _LEAST_TILE_PX = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceOptions:
-    """Classes → objects with a number each.
-
-    Parameters
-    ----------
-    method : "components" or "watershed"
-        What hangs together is one object; or such a piece is also cut at its necks.
-    min_size_px : int
-        Smaller objects are dropped.
-    object_value : int
-        Label value of the class whose objects are numbered.
-    """
-
-    method: Literal["components", "watershed"] = "watershed"
-    min_size_px: int = 30
-    object_value: int = 2
-
-    def __post_init__(self) -> None:
-        if self.method not in ("components", "watershed"):
-            raise ParameterError(f"method is {self.method!r}; expected 'components' or 'watershed'")
-        if self.min_size_px < 0:
-            raise ParameterError(f"minimum size is {self.min_size_px} px; expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +68,7 @@ class SegmentModelRequest:
     model_id : str
         A segmenting model, see :func:`list_segmenters`.
     outputs : frozenset of str
-        Out of ``OUTPUTS``; the classes are always there.
+        Out of ``OUTPUTS``; the classes are always there. What a model does not make is left out, with a warning.
     instances : InstanceOptions
         Used where "instances" is asked for.
     channels : "all", "grey" or tuple of int
@@ -92,6 +79,8 @@ class SegmentModelRequest:
         Compute only this window of every plane.
     tile_px : int or None
         Side of a tile without its context.
+    earlier : mapping or None
+        Record of how the image itself was made; carried along, so that the chain of steps is known.
     """
 
     image: Any
@@ -107,6 +96,7 @@ class SegmentModelRequest:
     tile_px: int | None = None
     source_name: str = "image"
     pixel_size_um: dict[str, float] = field(default_factory=dict)
+    earlier: Mapping[str, Any] | None = None
     cache_folder: str = ""
 
     def __post_init__(self) -> None:
@@ -128,14 +118,15 @@ class ModelSegmentation:
         Same shape; numbered along all planes.
     maps : dict of str to ndarray
         "probabilities" (float32, one per class), "translated" and "filters" (float32, one per learned filter),
-        "branches" (int32, one per branch): one more axis, the first; then as ``classes``.
+        "branches" (int32, one per branch), "denoised" (float32, what the network looked at, in grey values of the
+        image): one more axis, the first; then as ``classes``.
     names : dict of str to tuple of str
         Of the entries along that first axis.
     branch_weights : dict of str to float
         Weight of each branch in the ensemble.
     provenance : dict
-        JSON-ready: model, SHA-256, classes, axes, normalisation, device, versions, source, and the earlier step where
-        the image says how it was made.
+        JSON-ready: model, SHA-256, its denoiser, classes, threshold, axes, normalisation, device, versions, source,
+        and the earlier step where the image says how it was made.
     """
 
     axes: str
@@ -154,13 +145,13 @@ class OpenedSegmenter:
     """A segmenting model with its weights loaded on a device."""
 
     card: ModelCard
-    segmenter: AEPSegmenter
+    segmenter: Segmenter
     choice: DeviceChoice
 
 
 def list_segmenters() -> tuple[ModelCard, ...]:
     """Models that segment: those of the manifest, then the user's."""
-    return tuple(card for card in list_models() if card.recipe == "aep")
+    return tuple(card for card in list_models() if card.recipe in SEGMENTING)
 
 
 def open_segmenter(
@@ -178,7 +169,6 @@ def open_segmenter(
         Unknown device or precision.
     """
     from napari_cellenhance.core.device import choose_device
-    from napari_cellenhance.core.recipes.aep_segmenter import AEPSegmenter
     from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
@@ -189,9 +179,7 @@ def open_segmenter(
     card = cards[model_id]
     choice = choose_device("cpu" if device == "openvino" else device, precision)
     module: Any = load_model(card, cache=cache_dir(cache_folder or None))
-    return OpenedSegmenter(
-        card=card, segmenter=AEPSegmenter(module, [one.value for one in card.classes], choice), choice=choice
-    )
+    return OpenedSegmenter(card=card, segmenter=segmenter_of(card, module, choice), choice=choice)
 
 
 def run(
@@ -243,13 +231,17 @@ class _Run:
         self.window = request.region or Region(0, height, 0, width)
         self.tile_px = request.tile_px or _TILE_PX
         self.warnings: list[str] = [opened.choice.note] if opened.choice.is_fallback else []
+        self.threshold = threshold_of(opened.card, request.instances)
         self.n_flat = 0
         self.n_tiles_done = 0
         self.normalizers: list[dict[str, Any]] = []
         shape = (*self.image.shape[:3], *self.window.shape)
         self.classes = np.zeros(shape, np.int32)
-        wanted = request.outputs
-        self.instances = np.zeros(shape, np.uint32) if "instances" in wanted else None
+        known = outputs_of(opened.card)
+        self.wanted = tuple(name for name in OUTPUTS if name in request.outputs and name in known)
+        if missing := [name for name in OUTPUTS if name in request.outputs and name not in known]:
+            self.warnings.append(f"The model “{opened.card.title}” makes no {' and no '.join(missing)}.")
+        self.instances = np.zeros(shape, np.uint32) if "instances" in self.wanted else None
         self.maps: dict[str, NDArray[Any]] = {}
         self.branch_weights: dict[str, float] = {}
 
@@ -288,25 +280,32 @@ class _Run:
             self.n_flat += 1
             return
         filled, _ = sanitize(raw)
-        plane = np.clip(normalizer.normalize(filled), 0.0, 1.0).astype(np.float32)
+        plane = normalizer.normalize(filled).astype(np.float32)
         found = self._attempt(plane)
         self.classes[index] = found.labels
-        for name in ("probabilities", "translated", "filters", "branches"):
-            if name in self.request.outputs:
-                self._keep(name, index, getattr(found, name))
-        self.branch_weights = dict(zip(found.branch_names, map(float, found.branch_weights), strict=True))
+        for name in self.wanted:
+            if name not in ("classes", "instances"):
+                values = getattr(found, name)
+                is_grey = name == "denoised"
+                self._keep(name, index, normalizer.denormalize(values).astype(np.float32) if is_grey else values)
+        if hasattr(found, "branch_names") and hasattr(found, "branch_weights"):
+            self.branch_weights = dict(zip(found.branch_names, map(float, found.branch_weights), strict=True))
         if self.instances is not None:
             self._number(index, found)
 
-    def _attempt(self, plane: NDArray[np.float32]) -> Segmentation:
+    def _attempt(self, plane: NDArray[np.float32]) -> Found:
         """Segment; in smaller tiles where the memory runs out."""
         from napari_cellenhance.core.device import is_out_of_memory
 
+        more: dict[str, Any] = {}
+        if self.opened.card.recipe == "stardist":  # its objects depend on the threshold from the start
+            more["threshold"] = self.threshold
         while True:
             try:
                 return self.opened.segmenter.segment(
-                    plane, region=self.window, tile_px=self.tile_px, on_tile=self._tell, checkpoint=self._checkpoint
-                )
+                    plane, region=self.window, tile_px=self.tile_px, on_tile=self._tell, checkpoint=self._checkpoint,
+                    **more,
+                )  # fmt: skip
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -323,16 +322,10 @@ class _Run:
             self.maps[name] = np.zeros((len(values), *self.classes.shape), values.dtype)
         self.maps[name][(slice(None), *index)] = values
 
-    def _number(self, index: PlaneIndex, found: Segmentation) -> None:
+    def _number(self, index: PlaneIndex, found: Found) -> None:
         if self.instances is None:
             return
-        options = self.request.instances
-        if options.object_value not in found.values:
-            known = ", ".join(str(value) for value in found.values)
-            raise ParameterError(f"the model has no class {options.object_value}; its classes are {known}")
-        from napari_cellenhance.core.postprocess import label_mask
-
-        ids = label_mask(found.labels == options.object_value, options.method == "watershed", options.min_size_px)
+        ids = objects_in(found, self.opened.card, self.request.instances)
         last = int(self.instances.max(initial=0))
         self.instances[index] = np.where(ids > 0, ids + np.uint32(last), 0)
 
@@ -373,6 +366,7 @@ class _Run:
         filters = tuple(_filter_name(self.opened.card, i) for i in range(n_filters))
         known = {
             "probabilities": classes, "translated": filters, "filters": filters, "branches": tuple(self.branch_weights),
+            "denoised": ("denoised",),
         }  # fmt: skip
         return {name: names for name, names in known.items() if name in self.maps}
 
@@ -383,7 +377,9 @@ class _Run:
             "model": card.id, "title": card.title, "version": card.version, "sha256": card.file.sha256,
             "reference": card.citation, "classes": [one.model_dump() for one in card.classes],
             "branch_weights": self.branch_weights,
-            "outputs": sorted(request.outputs),
+            "denoiser": card.training.get("denoiser") if "denoiser" in card.architecture else None,
+            "threshold": self.threshold,
+            "outputs": sorted(self.wanted),
             "instances": asdict(request.instances) if "instances" in request.outputs else None,
             "axes": request.axes, "axes_out": self.image.axes,
             "channels": request.channels if isinstance(request.channels, str) else list(request.channels),
@@ -399,6 +395,7 @@ class _Run:
                 "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
                 "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
             },
+            "earlier": None if request.earlier is None else dict(request.earlier),
             "versions": versions(), "warnings": warnings,
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip

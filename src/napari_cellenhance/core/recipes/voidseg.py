@@ -22,7 +22,7 @@ from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.losses.three_classes import CLASS_WEIGHTS, DividedBy, three_class_loss
 from napari_cellenhance.core.models.voidseg import N_CLASSES, VoidSegNetwork
-from napari_cellenhance.core.painted import IGNORED, NOT_PAINTED, OBJECT, PaintedImage, to_targets
+from napari_cellenhance.core.painted import IGNORED, NOT_PAINTED, PaintedImage, to_targets
 from napari_cellenhance.core.painted_crops import CropSampler, hold_out
 from napari_cellenhance.core.recipes.voidseg_segmenter import VoidSegmenter
 from napari_cellenhance.core.three_classes import (
@@ -131,7 +131,7 @@ def hold_out_objects(
         A fraction outside 0…0.5, or a negative gap.
     """
     plain = [
-        PaintedImage(unit_range(one.image), np.minimum(one.objects, OBJECT), str(i)) for i, one in enumerate(images)
+        PaintedImage(unit_range(one.image), one.plain, str(i)) for i, one in enumerate(images)
     ]  # the names say which is which
     split = hold_out(plain, fraction=fraction, gap_px=gap_px, rng=rng)
 

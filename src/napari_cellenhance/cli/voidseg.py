@@ -1,0 +1,205 @@
+"""``cellenhance train voidseg`` and ``cellenhance evaluate voidseg``: segmentation from few labels, after denoising."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_cellenhance.cli.words import (
+    Debug,
+    Device,
+    Precision,
+    ProgressLine,
+    Quiet,
+    leave,
+    parse_settings,
+    stoppable,
+)  # fmt: skip
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.workflows.evaluate_voidseg import EvaluateVoidSegRequest
+from napari_cellenhance.workflows.train_voidseg import VoidSegRequest, VoidSegResult
+
+__all__ = ["evaluate_voidseg", "train_voidseg"]
+
+# The one declaration of each default is in the requests; an empty one hands them over.
+_TRAIN = VoidSegRequest(data="", out="")
+_EVALUATE = EvaluateVoidSegRequest()
+_SIGMAS = ",".join(f"{sigma:g}" for sigma in _EVALUATE.sigmas)
+
+
+def train_voidseg(
+    data: Annotated[
+        Path, typer.Argument(help="JSON list of labelled sources, or a folder of images with label images beside them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
+    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    object_name: Annotated[str, typer.Option("--object", help="What the objects are, such as nucleus.")] = (
+        _TRAIN.object_name
+    ),
+    network: Annotated[
+        Literal["unet", "stardist"], typer.Option(help="Three classes of a U-Net, or StarDist.")
+    ] = _TRAIN.network,
+    scheme: Annotated[
+        Literal["baseline", "sequential", "finetune", "finetune-sequential"],
+        typer.Option(help="Look at the image or at the denoised one; start at random or from the denoiser."),
+    ] = _TRAIN.scheme,
+    denoiser: Annotated[
+        str, typer.Option(metavar="MODEL", help="Denoiser of every scheme but the baseline; see 'train n2v'.")
+    ] = _TRAIN.denoiser,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Four outputs: the denoised image beside the classes.")
+    ] = _TRAIN.has_denoise_output,
+    labelled: Annotated[int, typer.Option(min=0, help="Learn from so many of the images only; 0: all.")] = (
+        _TRAIN.n_labelled
+    ),
+    depth: Annotated[int, typer.Option(min=1, help="How often the U-Net halves the resolution.")] = _TRAIN.depth,
+    width: Annotated[int, typer.Option(min=1, help="Maps of the U-Net at full resolution.")] = _TRAIN.width,
+    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
+    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
+        _TRAIN.time_limit_s
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
+    crop: Annotated[int, typer.Option(min=16, help="Side of a crop, in pixels.")] = _TRAIN.crop_px,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")] = _TRAIN.learning_rate,
+    schedule: Annotated[
+        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
+    ] = _TRAIN.schedule,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _TRAIN.patience
+    ),
+    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
+        _TRAIN.average
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    precision: Precision = "auto",
+    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
+        _TRAIN.stop_after
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train VoidSeg or StarDist on few labelled objects; Ctrl-C stops and keeps the best weights so far."""
+    from napari_cellenhance.workflows.train_voidseg import run
+
+    request = VoidSegRequest(
+        data=data, out=out, data_root=data_root, model_id=model_id, title=title, object_name=object_name,
+        network=network, scheme=scheme, denoiser=denoiser, has_denoise_output=joint, n_labelled=labelled, depth=depth,
+        width=width, n_steps=steps, time_limit_s=time, batch_size=batch_size, crop_px=crop,
+        learning_rate=learning_rate, schedule=schedule, validate_every=validate_every, patience=patience,
+        average=average, seed=seed, device=device, precision=precision, stop_after=stop_after, resume=resume,
+        install=install, recipe_options=parse_settings(more or []),
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    if not quiet:
+        for sentence in _told(result, install):
+            typer.echo(sentence)
+    leave(is_stopped=is_stopped)
+
+
+def _told(result: VoidSegResult, is_installed: bool) -> tuple[str, ...]:
+    kept = "on what it learned from: too little to keep some aside"
+    if result.held_out != "none":
+        kept = f"on {result.held_out} that were kept aside"
+    score = f"AP {result.average_precision:.3f} at a threshold of {result.threshold:.2f} {kept}"
+    return (
+        f"model:   {result.model_id}{'' if is_installed else ' (not installed)'}",
+        f"weights: {result.weights}",
+        f"card:    {result.card}",
+        f"curves:  {result.history}",
+        f"{score}; best at update {result.best_step}; {result.stopped}",
+    )
+
+
+def evaluate_voidseg(
+    data: Annotated[Path, typer.Argument(help="JSON list with a source of images to learn from and one to test.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Results; made if missing. What is there already is not computed again."),
+    ],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    test_source: Annotated[str, typer.Option(help="Name of the source to test on.")] = _EVALUATE.test_source,
+    max_train: Annotated[int, typer.Option(min=0, help="Images to cut patches from; 0: all.")] = _EVALUATE.max_train,
+    max_test: Annotated[int, typer.Option(min=0, help="Images to test on; 0: all.")] = _EVALUATE.max_test,
+    patch: Annotated[int, typer.Option(min=16, help="Side of a patch that is labelled or not, in pixels.")] = (
+        _EVALUATE.patch_px
+    ),
+    noise: Annotated[str, typer.Option(help="Standard deviations in grey values of 0…255: 10,20,40.")] = _SIGMAS,
+    labelled: Annotated[str, typer.Option(help="Labelled patches, rising: 2,8,32.")] = ",".join(
+        map(str, _EVALUATE.n_labelled)
+    ),
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="baseline, sequential, finetune, finetune-sequential, stardist, stardist-sequential; between commas."
+        ),
+    ] = ",".join(_EVALUATE.methods),
+    seeds: Annotated[str, typer.Option(help="Each draws other patches and weights: 0,1,2.")] = ",".join(
+        map(str, _EVALUATE.seeds)
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Updates of each training.")] = _EVALUATE.n_steps,
+    denoiser_steps: Annotated[int, typer.Option(min=1, help="Updates of each denoiser.")] = _EVALUATE.denoiser_steps,
+    depth: Annotated[int, typer.Option(min=1, help="How often the U-Nets halve the resolution.")] = _EVALUATE.depth,
+    width: Annotated[int, typer.Option(min=1, help="Maps of the U-Nets at full resolution.")] = _EVALUATE.width,
+    crop: Annotated[int, typer.Option(min=16, help="Side of a crop of a patch, in pixels.")] = _EVALUATE.crop_px,
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _EVALUATE.batch_size,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = (
+        _EVALUATE.validate_every
+    ),
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _EVALUATE.patience
+    ),
+    device: Device = _EVALUATE.device,
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score the schemes of VoidSeg on noisy images with few labels, as in its paper; Ctrl-C keeps what is done."""
+    from napari_cellenhance.workflows.evaluate_voidseg import run, to_markdown
+
+    request = EvaluateVoidSegRequest(
+        data=data, out=out, data_root=data_root, test_source=test_source, max_train=max_train, max_test=max_test,
+        patch_px=patch, sigmas=_numbers(noise, "--noise"), n_labelled=_whole(labelled, "--labelled"),
+        methods=tuple(word.strip() for word in methods.split(",") if word.strip()), seeds=_whole(seeds, "--seeds"),
+        n_steps=steps, denoiser_steps=denoiser_steps, depth=depth, width=width, crop_px=crop, batch_size=batch_size,
+        validate_every=validate_every, patience=patience, device=device, precision=precision,
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if result.cells:
+        typer.echo(to_markdown(result))
+    leave(is_stopped=not result.is_complete)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    """Read numbers between commas.
+
+    >>> _numbers("10, 20", "--noise")
+    (10.0, 20.0)
+    """
+    try:
+        return tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise ParameterError(f"{option} is {text!r}; expected numbers between commas, such as 10,20") from None
+
+
+def _whole(text: str, option: str) -> tuple[int, ...]:
+    """Read whole numbers between commas.
+
+    >>> _whole("0, 2", "--seeds")
+    (0, 2)
+    """
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise ParameterError(f"{option} is {text!r}; expected whole numbers between commas, such as 0,1,2") from None
