@@ -186,6 +186,13 @@ def test_settings_out_of_range_are_refused() -> None:
         _recipe(_network(), crop_px=33)
 
 
+def test_the_learning_rate_is_halved_where_nothing_gets_better() -> None:
+    settings = FitSettings(learning_rate=4e-4, schedule="plateau", n_warmup=1, plateau_patience=3)
+    assert settings.learning_rate_at(9, [3.0, 2.0, 2.5, 2.5]) == 4e-4
+    assert settings.learning_rate_at(9, [3.0, 2.0, 2.5, 2.5, 2.5]) == 2e-4
+    assert settings.learning_rate_at(9, [3.0, 2.0, 2.5, 2.5, 1.0, 1.5]) == 4e-4, "progress starts the count anew"
+
+
 # --- segmenter ------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from napari_cellenhance.workflows import evaluate_voidseg
 from napari_cellenhance.workflows._evaluate_voidseg_tables import Cell, markdown, mean_se, rows_of
 from napari_cellenhance.workflows._evaluate_voidseg_train import (
     METHODS,
+    _between_percentiles,
     _chosen,
     identity_of,
     n_validation,
@@ -85,6 +86,12 @@ def test_labelled_patches_are_nested_and_never_validated_on(request_: EvaluateVo
         assert len(names[0]) == n and len(names[1]) == n_validation(n) == 2 and not names[0] & names[1]
         seen.append(names)
     assert seen[0][0] < seen[1][0] < seen[2][0] and seen[0][1] == seen[2][1]
+
+
+def test_stardist_sees_each_image_between_its_own_percentiles() -> None:
+    plane = np.linspace(-3, 7, 1001, dtype=np.float32)[None]
+    (seen,) = _between_percentiles([plane])
+    assert np.percentile(seen, [1, 99.8]) == pytest.approx([0, 1], abs=1e-6) and seen.max() > 1
 
 
 def test_every_cell_is_trained_once(request_: EvaluateVoidSegRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +171,7 @@ def test_requests_that_cannot_be_met(request_: EvaluateVoidSegRequest) -> None:
     assert set(METHODS) == set(EvaluateVoidSegRequest().methods)
     for wrong, match in (
         ({"methods": ("magic",)}, "no method called magic"), ({"seeds": ()}, "seeds are"),
+        ({"normalization": "none"}, "normalization is"),
         ({"n_labelled": (0,)}, "labelled patches"), ({"crop_px": 64}, "crops that fit"), ({"n_steps": 0}, "updates"),
     ):  # fmt: skip
         with pytest.raises(ParameterError, match=match):

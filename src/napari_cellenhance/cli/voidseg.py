@@ -147,6 +147,10 @@ def evaluate_voidseg(
     seeds: Annotated[str, typer.Option(help="Each draws other patches and weights: 0,1,2.")] = ",".join(
         map(str, _EVALUATE.seeds)
     ),
+    normalization: Annotated[
+        Literal["paper", "image"],
+        typer.Option(help="U-Nets see all images on one scale, as in the paper, or each between its own percentiles."),
+    ] = _EVALUATE.normalization,
     steps: Annotated[int, typer.Option(min=1, help="Updates of each training.")] = _EVALUATE.n_steps,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Updates of each denoiser.")] = _EVALUATE.denoiser_steps,
     depth: Annotated[int, typer.Option(min=1, help="How often the U-Nets halve the resolution.")] = _EVALUATE.depth,
@@ -171,7 +175,8 @@ def evaluate_voidseg(
         data=data, out=out, data_root=data_root, test_source=test_source, max_train=max_train, max_test=max_test,
         patch_px=patch, sigmas=_numbers(noise, "--noise"), n_labelled=_whole(labelled, "--labelled"),
         methods=tuple(word.strip() for word in methods.split(",") if word.strip()), seeds=_whole(seeds, "--seeds"),
-        n_steps=steps, denoiser_steps=denoiser_steps, depth=depth, width=width, crop_px=crop, batch_size=batch_size,
+        normalization=normalization, n_steps=steps, denoiser_steps=denoiser_steps,
+        depth=depth, width=width, crop_px=crop, batch_size=batch_size,
         validate_every=validate_every, patience=patience, device=device, precision=precision,
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.folds import nested_subsets
 from napari_cellenhance.core.noise import gaussian
+from napari_cellenhance.core.normalize import fit_normalizer
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows._evaluate_voidseg_tables import Cell
 from napari_cellenhance.workflows._train_voidseg_setup import (
@@ -50,9 +51,10 @@ _VERSION = 1
 """Of the method; a change makes stored results void."""
 _TOP = 255.0
 _LEAST_OBJECT_PX = 20
+_PERCENTILES = {"lo": 1.0, "hi": 99.8}
 _DECIDING = (
-    "patch_px", "split_seed", "n_steps", "learning_rate", "schedule", "depth", "width", "crop_px", "batch_size",
-    "validate_every", "patience",
+    "patch_px", "split_seed", "normalization", "n_steps", "learning_rate", "schedule", "depth", "width", "crop_px",
+    "batch_size", "validate_every", "patience",
 )  # fmt: skip
 _OF_DENOISER = ("split_seed", "denoiser_steps", "depth", "width")
 
@@ -293,6 +295,8 @@ def train_and_score(
     started = time.monotonic()
     network_name, is_sequential, is_tuned = METHODS[cell.method]
     train_planes, test_planes = level.restored if is_sequential else level.noisy
+    if network_name == "stardist" or request.normalization == "image":
+        train_planes, test_planes = _between_percentiles(train_planes), _between_percentiles(test_planes)
     train, validation = _chosen(images, train_planes, cell)
     before, start = (level.denoiser if wanted else None for wanted in (is_sequential, is_tuned))
     network: Any
@@ -327,6 +331,11 @@ def train_and_score(
         "training_seconds": fitted.state.elapsed_s,
         "seconds": time.monotonic() - started,
     }
+
+
+def _between_percentiles(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Each plane between its own percentiles; nothing is cut off."""
+    return [fit_normalizer("percentile", plane, **_PERCENTILES).normalize(plane) for plane in planes]
 
 
 def _chosen(

@@ -64,6 +64,9 @@ class EvaluateVoidSegRequest:
         Each draws other patches and other weights.
     split_seed : int
         Of images, noise and denoisers.
+    normalization : "paper" or "image"
+        "paper": U-Nets standardise all images by the same mean and standard deviation, StarDist sees each image between
+        its own percentiles 1 and 99.8. "image": both see it so; denoised images after the denoiser.
     n_steps, learning_rate, schedule, batch_size, crop_px, validate_every
         Of each training.
     patience : int
@@ -86,7 +89,8 @@ class EvaluateVoidSegRequest:
     methods: tuple[str, ...] = tuple(TITLES)
     seeds: tuple[int, ...] = (0, 1, 2)
     split_seed: int = 0
-    n_steps: int = 240
+    normalization: Literal["paper", "image"] = "paper"
+    n_steps: int = 200
     learning_rate: float = 1e-3
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     denoiser_steps: int = 600
@@ -105,6 +109,8 @@ class EvaluateVoidSegRequest:
             raise ParameterError(
                 f"there is no method called {', '.join(unknown)}; expected some of {', '.join(METHODS)}"
             )
+        if self.normalization not in ("paper", "image"):
+            raise ParameterError(f"normalization is {self.normalization!r}; expected 'paper' or 'image'")
         if not self.seeds or min(self.seeds) < 0 or self.split_seed < 0:
             raise ParameterError(f"seeds are {self.seeds} and {self.split_seed}; expected at least one, 0 or more each")
         if not self.n_labelled or min(self.n_labelled) < 1 or not self.sigmas or min(self.sigmas) < 0:
