@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "usage" / "terminal.md"
 
 HELP_PAGES = (
     (), ("enhance",), ("measure",), ("persistence",), ("train", "nunet"), ("evaluate", "nunet"), ("models", "list"),
-    ("models", "import"), ("demo",), ("segment",), ("train", "aep"),
+    ("models", "import"), ("demo",), ("segment",), ("train", "aep"), ("train", "voidseg"),
 )  # fmt: skip
 
 
