@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
+    from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
     from napari_cellenhance.workflows.python_measure import compare_images, measure_pair
     from napari_cellenhance.workflows.python_teach import segment, train_aep
 
-__all__ = ["__version__", "compare_images", "enhance", "measure_pair", "segment", "train_aep", "train_nunet"]
+__all__ = [
+    "__version__",
+    "compare_images",
+    "denoise",
+    "enhance",
+    "measure_pair",
+    "segment",
+    "train_aep",
+    "train_n2v",
+    "train_nunet",
+]
 
 
 def _installed_version() -> str:
@@ -50,6 +61,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import train_nunet
 
         return train_nunet
+    if name in ("denoise", "train_n2v"):
+        from napari_cellenhance.workflows import python_denoise
+
+        return getattr(python_denoise, name)
     if name in ("segment", "train_aep"):
         from napari_cellenhance.workflows import python_teach
 
