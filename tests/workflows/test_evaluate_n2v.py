@@ -118,12 +118,32 @@ def test_two_folders_are_paired_by_order_of_names(tmp_path: Path) -> None:
         read_pairs(tmp_path)
 
 
+def test_noise_can_be_added_to_clean_images(pairs: Path, tmp_path: Path) -> None:
+    clean = {"npz": "p.npz", "planes": [[0], [1]], "key": "clean"}
+
+    def read_with(noise: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        (tmp_path / "n.json").write_text(json.dumps({"sources": [{"name": "a", "clean": clean, "noise": noise}]}))
+        found = read_pairs(tmp_path / "n.json")[0]
+        return np.stack(found.noisy), np.stack(found.clean)
+
+    noisy, good = read_with({"sigma": 12, "seed": 3})
+    assert np.std(noisy - good) == pytest.approx(12, rel=0.05)
+    assert np.array_equal(noisy, read_with({"sigma": 12, "seed": 3})[0])
+    noisy, good = read_with({"photons": 20, "read_sigma": 0.1})
+    assert good.max() == pytest.approx(255) and good.min() == 0
+    expected = 255**2 * (good.mean() / 255 / 20 + 0.01)
+    assert np.var(noisy - good) == pytest.approx(expected, rel=0.1)
+    for wrong in ({"sigma": 1, "photons": 2}, {"loud": 1}):
+        with pytest.raises(ParameterError, match="expected sigma, or photons"):
+            read_with(wrong)
+
+
 def test_pairs_that_do_not_fit_are_named(pairs: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", noisy=np.zeros((2, 4, 4)), clean=np.zeros((2, 5, 4)))
     with pytest.raises(ImageError, match="pair 0 of “blobs”"):
         read_pairs(pairs)
     (tmp_path / "bad.json").write_text(json.dumps({"sources": [{"name": "x", "noisy": {}}]}))
-    with pytest.raises(ParameterError, match="expected name, noisy, clean"):
+    with pytest.raises(ParameterError, match="either noisy or noise"):
         read_pairs(tmp_path / "bad.json")
     with pytest.raises(ImageError, match="neither a folder nor"):
         read_pairs(tmp_path / "nothing.json")

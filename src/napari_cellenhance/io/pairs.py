@@ -17,7 +17,8 @@ from napari_cellenhance.io.datasets import read_planes
 
 __all__ = ["PairedSource", "read_pairs"]
 
-_KNOWN = {"name", "noisy", "clean", "license"}
+_KNOWN = {"name", "noisy", "clean", "noise", "license"}
+_NOISE = {"sigma", "photons", "read_sigma", "seed", "range"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +40,9 @@ def read_pairs(
     path : path
         A folder with the folders ``noisy`` and ``clean``, whose files belong together in the order of their names; or
         a JSON file ``{"sources": [{"name", "noisy": {…}, "clean": {…}}]}`` with entries of
-        :func:`~napari_cellenhance.io.datasets.read_planes`.
+        :func:`~napari_cellenhance.io.datasets.read_planes`. In place of ``noisy`` a source may say which ``noise`` is
+        added to its clean images: ``{"sigma", "seed"}`` in grey values, or ``{"photons", "read_sigma", "seed"}`` for
+        images stretched to [0, 1] first; then to 0…``range`` (255), all without clipping.
     data_root : path, optional
         Folder that the paths of a JSON file start from; default: its own.
 
@@ -63,11 +66,14 @@ def read_pairs(
 
 def _source(entry: Mapping[str, Any], root: Path) -> PairedSource:
     unknown = sorted(set(entry) - _KNOWN)
-    if unknown or not {"noisy", "clean"} <= set(entry):
+    if unknown or "clean" not in entry or ("noisy" in entry) == ("noise" in entry):
         raise ParameterError(
-            f"the pairs {entry.get('name')!r} have the settings {sorted(entry)}; expected name, noisy, clean, license"
+            f"the pairs {entry.get('name')!r} have the settings {sorted(entry)}; expected name, clean, license, and "
+            "either noisy or noise"
         )
     name = str(entry.get("name", "pairs"))
+    if "noise" in entry:
+        return _with_noise(name, read_planes(entry["clean"], root)[0], entry["noise"])
     noisy, clean = (
         tuple(np.asarray(plane, np.float32) for plane in read_planes(entry[kind], root)[0])
         for kind in ("noisy", "clean")
@@ -78,3 +84,21 @@ def _source(entry: Mapping[str, Any], root: Path) -> PairedSource:
         if one.shape != other.shape:
             raise ImageError(f"pair {i} of “{name}” is {one.shape} noisy and {other.shape} clean; expected one size")
     return PairedSource(name, noisy, clean)
+
+
+def _with_noise(name: str, planes: list[NDArray[Any]], noise: Mapping[str, Any]) -> PairedSource:
+    from napari_cellenhance.core.noise import gaussian, poisson_gaussian
+    from napari_cellenhance.core.sources import stretch
+
+    unknown = sorted(set(noise) - _NOISE)
+    if unknown or ("sigma" in noise) == ("photons" in noise):
+        raise ParameterError(f"the noise of {name!r} is {dict(noise)}; expected sigma, or photons and read_sigma")
+    rng = np.random.default_rng(int(noise.get("seed", 0)))
+    if "sigma" in noise:
+        clean = tuple(np.asarray(plane, np.float32) for plane in planes)
+        return PairedSource(name, tuple(gaussian(plane, float(noise["sigma"]), rng) for plane in clean), clean)
+    factor = np.float32(noise.get("range", 255.0))
+    unit = [stretch(plane) for plane in planes]
+    photons, read_sigma = float(noise["photons"]), float(noise.get("read_sigma", 0.0))
+    noisy = tuple(factor * poisson_gaussian(plane, photons, read_sigma, rng) for plane in unit)
+    return PairedSource(name, noisy, tuple(factor * plane for plane in unit))

@@ -1,6 +1,8 @@
-"""Put a finished training of AEP into the package: weights, and a manifest entry with its scores on held-out images.
+"""Put a finished training into the package: weights, and a manifest entry with its scores on held-out images.
 
-Usage: python training/publish_aep.py RUN_FOLDER TRAINED_ID --id aep-nuclei --scores FOLDER/scores.json
+For AEP, denoisers, VoidSeg and StarDist; NU-Nets have publish.py.
+
+Usage: python training/publish_trained.py RUN_FOLDER TRAINED_ID --id aep-nuclei --scores FOLDER/scores.json
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("run", type=Path, help="output folder of `cellenhance train aep`")
+    parser.add_argument("run", type=Path, help="output folder of `cellenhance train …`")
     parser.add_argument("trained_id", help="id the training was run with")
     parser.add_argument("--id", required=True, help="id in the manifest")
     parser.add_argument("--version", default="1.0.0")
     parser.add_argument("--title", required=True)
     parser.add_argument("--summary", required=True)
     parser.add_argument("--license", default="BSD-3-Clause", help="of the weights")
-    parser.add_argument("--scores", type=Path, required=True, help="scores.json of `cellenhance evaluate aep --model`")
+    parser.add_argument("--scores", type=Path, required=True, help="scores.json of `cellenhance evaluate …`, with a list of rows")
     parser.add_argument("--notes", default="")
     options = parser.parse_args()
 
