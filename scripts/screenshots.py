@@ -20,9 +20,13 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 PLUGIN, DOCK, MEASURE_DOCK, TEACH_DOCK = "napari-cellenhance", "Enhance cells", "Measure", "Teach it your cells"
+DENOISE_DOCK = "Denoise"
 SIZE = (1360, 860)
 N_FRAMES = 12
 TEACH_STEPS = 60
+DENOISE_STEPS = 240
+GAIN, READ_NOISE = 0.15, 4.0
+"""Photons per grey value, and the standard deviation of the camera in grey values."""
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 600.0) -> None:
@@ -216,6 +220,41 @@ def show_teach(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("teach-segment")
 
 
+def show_denoise(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    rng = np.random.default_rng(0)
+    noisy = rng.poisson(np.asarray(pixels, np.float32) * GAIN) / GAIN + rng.normal(0, READ_NOISE, pixels.shape)
+    limits = tuple(float(v) for v in np.percentile(noisy, (0.5, 99.5)))
+    viewer.add_image(noisy.astype(np.float32), **{**kwargs, "name": "noisy nuclei", "contrast_limits": limits})
+    viewer.reset_view()
+    viewer.scene.camera.zoom *= 1.5
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, DENOISE_DOCK)
+    panel.tabs.setCurrentIndex(1)
+    panel.settings.estimate.click()
+    wait_for(lambda: panel._job is None)
+    panel.settings.time.setCurrentIndex(0)
+    let_live(1.0)
+    camera.shoot("denoise-train")
+    panel.settings.time.setCurrentIndex(panel.settings.time.count() - 1)
+    panel.settings.n_steps.setValue(DENOISE_STEPS)
+    panel.train()
+    wait_for(lambda: panel.foot.bar.value() >= DENOISE_STEPS // 2 or panel._job is None, timeout_s=3600)
+    let_live(0.5)
+    camera.shoot("denoise-progress")
+    wait_for(lambda: panel._job is None, timeout_s=3600)
+    panel.tabs.setCurrentIndex(0)
+    viewer.layers.remove(viewer.layers["noisy nuclei denoised"])
+    panel.now.run()
+    wait_for(lambda: panel.now._job is None)
+    grid = getattr(viewer, "canvas", viewer).grid
+    grid.shape, grid.enabled = (2, 1), True
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("denoise")
+    grid.enabled = False
+
+
 def paint_strokes(layer: Any, image: Any) -> None:
     """Paint some strokes on nuclei and some beside them, with the brush of the layer."""
     from napari_cellenhance.core.postprocess import segment
@@ -247,7 +286,7 @@ def main() -> None:
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
     camera = Camera(viewer, arguments.out)
-    scenes = (show_nuclei, show_running, show_histology, show_measure, show_reference, show_teach)
+    scenes = (show_nuclei, show_running, show_histology, show_measure, show_reference, show_teach, show_denoise)
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)
     viewer.close()

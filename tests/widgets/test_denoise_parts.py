@@ -19,7 +19,8 @@ from napari_cellenhance.widgets._denoise_view import DenoiseView, error_curves, 
 from napari_cellenhance.widgets._layers import METADATA_KEY, Choices, LayerView, build_request, snapshot
 from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.widgets._teach_place import Window
-from napari_cellenhance.widgets._training_dock import TrainingRun, ended_how
+from napari_cellenhance.widgets._teach_segment import SegmentPart
+from napari_cellenhance.widgets._training_run import TrainingRun, ended_how
 from napari_cellenhance.workflows.denoise import DenoiseResult
 from napari_cellenhance.workflows.denoise_layers import DenoisedLayer, shown_range
 from napari_cellenhance.workflows.progress import Progress
@@ -45,6 +46,9 @@ def test_curves_and_their_meaning() -> None:
     each, smoothed, checked = error_curves(ROWS)
     assert list(each.y) == [2.0, 1.0, 0.9] and len(smoothed.y) == 3 and list(checked.x) == [2.0]
     assert len(error_curves(ROWS[:1])) == 2 and error_curves([]) == []
+    many = [{"step": float(i), "total": 100.0 / i} for i in range(1, 201)]
+    assert error_curves(many)[0].x[0] == 21, "the steep beginning would hide the rest"
+    assert error_curves([{**row, "step": row["step"] + 5000} for row in many * 20])[0].x[0] == 5101
     assert meaning_of(ROWS, 2).startswith("Error 0.5 at the best check (update 2)")
     assert "comes soon" in meaning_of(ROWS, 0) and "comes soon" in meaning_of([{"step": 2.0, "val_total": np.nan}], 2)
 
@@ -119,11 +123,15 @@ def test_results_have_the_place_and_colours_of_their_source(
     assert np.allclose(layer.scale[-2:], scale[-2:]) and layer.ndim == len(expected)
 
 
-def test_the_record_of_a_layer_is_carried_into_every_request() -> None:
-    view, _ = view_of(np.zeros((8, 9)), metadata={METADATA_KEY: {"step": "denoise"}}, contrast_limits=(0, 1))
+def test_the_record_of_a_layer_is_carried_into_every_request(qtbot: Any) -> None:
+    view, viewer = view_of(np.zeros((8, 9)), metadata={METADATA_KEY: {"step": "denoise"}}, contrast_limits=(0, 1))
     settings = PluginSettings()
     assert request_for(view, "YX", "all", "m", settings).earlier == {"step": "denoise"}
     assert build_request(view, Choices(axes="YX", filter_id="dog", strength=1.0), settings).earlier == view.made
+    segmenting = SegmentPart(viewer, lambda _: None)
+    qtbot.addWidget(segmenting)
+    assert segmenting.request(view).earlier == {"step": "denoise"}
+    segmenting.close_down()
     for metadata in ({}, {METADATA_KEY: None}, {METADATA_KEY: "odd"}):
         other, _ = view_of(np.zeros((8, 9)), metadata=metadata, contrast_limits=(0, 1))
         assert other.made is None

@@ -18,7 +18,7 @@ from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.widgets import _settings, _worker
 from napari_cellenhance.widgets import train as dock
 from napari_cellenhance.widgets._train_goal import TORCHVISION
-from napari_cellenhance.widgets._train_run import folder_of
+from napari_cellenhance.widgets._training_run import folder_of
 from napari_cellenhance.widgets.train import TrainPanel
 from napari_cellenhance.workflows import train
 from napari_cellenhance.workflows.requests import DEFAULT_FILTER

@@ -13,8 +13,9 @@ from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
 from napari_cellenhance.widgets._train_curves import curves_of, losses_in, marks_of
 from napari_cellenhance.widgets._train_goal import TrainGoal, model_id_of
 from napari_cellenhance.widgets._train_guess import Painted, measure_painted, unpainted_warning
-from napari_cellenhance.widgets._train_run import News, ended_sentence, threads_beside_window, tunable
+from napari_cellenhance.widgets._train_run import ended_sentence, tunable
 from napari_cellenhance.widgets._train_view import BeforeAfter
+from napari_cellenhance.widgets._training_run import News, threads_beside_window
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.train import TrainProgress, TrainResult
 from napari_cellenhance.zoo.manifest import list_models

@@ -159,6 +159,12 @@ def test_unknown_models_and_outputs_are_refused(request_: SegmentModelRequest) -
     assert "toy" in [card.id for card in list_segmenters()]
 
 
+def test_the_record_names_the_earlier_step(request_: SegmentModelRequest) -> None:
+    assert segment_model.run(request_).provenance["earlier"] is None
+    chain = {"step": "denoise", "model": "clean", "earlier": {"filter": "dog"}}
+    assert segment_model.run(replace(request_, earlier=chain)).provenance["earlier"] == chain
+
+
 # --- the model as a filter ------------------------------------------------------------------
 
 

@@ -18,8 +18,7 @@ from napari_cellenhance.widgets._preview_request import cap_region
 from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.widgets._teach_place import Window
 from napari_cellenhance.widgets._train_goal import model_id_of
-from napari_cellenhance.widgets._train_run import folder_of, threads_beside_window
-from napari_cellenhance.widgets._training_dock import TrainingRun, ended_how
+from napari_cellenhance.widgets._training_run import TrainingRun, ended_how, folder_of, threads_beside_window
 from napari_cellenhance.workflows import denoise_layers, train_n2v
 from napari_cellenhance.workflows.denoise_layers import DenoisedLayer
 from napari_cellenhance.workflows.noisy_images import NoisyLayer, window_at

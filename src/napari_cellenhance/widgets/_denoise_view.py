@@ -20,13 +20,19 @@ __all__ = ["DenoiseView", "error_curves", "meaning_of"]
 Rows = Sequence[Mapping[str, float]]
 _ERROR, _FAINT, _CHECK = "#0072b2", "#500072b2", "#d55e00"
 _DECAY = 0.9
+_N_ALL, _MOST_LEFT_OUT = 60, 100
 _NOT_YET = "The first check on pixels kept aside comes soon."
-_WHERE = "The layer “learning: …” shows the middle of what you see, as the model makes it now. Zoom in to see it all."
+_WHERE = "The layer “learning: …” shows what is on screen as the model makes it now; of a large view, the middle."
 _BROKEN = "The error is no longer a number; the best so far was kept. Lower the learning rate under “More settings”."
 
 
 def error_curves(rows: Rows) -> list[Curve]:
-    """Error of each update, smoothed too, and at each check."""
+    """Error of each update, smoothed too, and at each check.
+
+    Of a longer training the first tenth is left out: its errors are so large that the rest would look flat.
+    """
+    if len(rows) > _N_ALL:
+        rows = rows[min(_MOST_LEFT_OUT, len(rows) // 10) :]
     steps, values = _column(rows, "total")
     if not steps.size:
         return []

@@ -12,7 +12,7 @@ from napari_cellenhance.widgets._teach_classes import ClassLook
 from napari_cellenhance.widgets._teach_place import Window
 from napari_cellenhance.widgets._teach_settings import TeachGoal
 from napari_cellenhance.widgets._train_goal import model_id_of
-from napari_cellenhance.widgets._train_run import News, folder_of, threads_beside_window
+from napari_cellenhance.widgets._training_run import TrainingRun, ended_how, folder_of, threads_beside_window
 from napari_cellenhance.workflows import train_aep
 from napari_cellenhance.workflows.paint import plane_of
 from napari_cellenhance.workflows.painted_layers import PaintedLayer
@@ -64,7 +64,7 @@ def build_aep_request(
     )
 
 
-class TeachRun:
+class TeachRun(TrainingRun[AEPRequest, Glimpse]):
     """The call that the worker makes. ``stop`` keeps the best model so far; the worker's cancel keeps the checkpoint.
 
     Parameters
@@ -77,24 +77,9 @@ class TeachRun:
     """
 
     def __init__(self, request: AEPRequest, gone: threading.Event, prepare: Prepare | None = None) -> None:
-        self.request = request
+        super().__init__(request, gone)
         self.is_prepared = prepare is not None
         self._prepare = prepare
-        self.news = News()
-        self._gone = gone
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._window: Window | None = None
-        self._glimpse: Glimpse | None = None
-
-    def stop(self) -> None:
-        """Ask to end after the present update and to keep the best model so far."""
-        self._stop.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._stop.is_set()
 
     def resumed(self) -> TeachRun:
         """The same training, to go on from its checkpoint.
@@ -108,23 +93,9 @@ class TeachRun:
         run.is_prepared = self.is_prepared
         return run
 
-    # --- between the window and the thread ------------------------------------------------
-
-    def look_at(self, window: Window | None) -> None:
-        """Say what is on screen; called by the window."""
-        with self._lock:
-            self._window = window
-
-    def take_glimpse(self) -> Glimpse | None:
-        """Hand over the newest picture, once; called by the window. Its key is the window it was made from."""
-        with self._lock:
-            glimpse, self._glimpse = self._glimpse, None
-            return glimpse
-
     def _look(self) -> ViewedWindow | None:
         """Read the plane on screen; called in the thread."""
-        with self._lock:
-            window = self._window
+        window: Window | None = self.looked_at()
         if window is None:
             return None
         t, z = window.plane
@@ -134,28 +105,19 @@ class TeachRun:
         except CellEnhanceError:
             return None  # nothing of the image is on screen, or its axes are being corrected
 
-    def _keep(self, glimpse: Glimpse) -> None:
-        with self._lock:
-            self._glimpse = glimpse
-
     def __call__(self, on_progress: OnProgress, is_cancelled: IsCancelled) -> AEPResult:
         """Train; called in the thread."""
-
-        def tell(progress: Progress) -> None:
-            self.news.add(progress)
-            on_progress(progress)
-
         if self._prepare is not None and isinstance(self.request.data, tuple):
             on_progress(Progress(n_done=0, n_total=0, message="Asking the instant answer"))
             self.request = replace(self.request, data=self._prepare(self.request.data))
             self._prepare = None  # a resumed training learns from the very same pixels
         return train_aep.run(
             self.request,
-            on_progress=tell,
+            on_progress=self.told(on_progress),
             is_cancelled=self._stop.is_set,
-            is_discarded=lambda: is_cancelled() or self._gone.is_set(),
+            is_discarded=self.is_discarded_by(is_cancelled),
             look=self._look,
-            on_glimpse=self._keep,
+            on_glimpse=self.keep_seen,
         )
 
 
@@ -179,10 +141,5 @@ def ended_sentence(result: AEPResult, title: str) -> str:
     """Say how a training ended and what there is now."""
     if result.stopped == "discarded":
         return "Cancelled; no model was added or changed. “Resume” goes on from here."
-    how = {
-        "finished": "Done",
-        "cancelled": "Stopped",
-        "early": "Ended early, since nothing improved",
-        "diverged": "Ended, since the loss broke",
-    }.get(result.stopped, "Ended")
+    how = ended_how(result.stopped)
     return f"{how}: “{title}” is ready (best at update {result.best_step}). Use it under “4 Segment”."

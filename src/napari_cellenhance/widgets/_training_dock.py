@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -12,104 +12,14 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._status import StatusFoot
-from napari_cellenhance.widgets._train_run import News, folder_of
+from napari_cellenhance.widgets._training_run import folder_of
 from napari_cellenhance.widgets._worker import Job, Outcome, start_job
 from napari_cellenhance.workflows._settings_file import CHECKPOINT
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
+from napari_cellenhance.workflows.progress import Progress
 
-__all__ = ["TrainingDock", "TrainingRun", "ended_how"]
+__all__ = ["TrainingDock"]
 
 _LOOK_EVERY_MS = 250
-Request = TypeVar("Request")
-Seen = TypeVar("Seen")
-
-
-def ended_how(stopped: str) -> str:
-    """Say how a training ended.
-
-    >>> ended_how("cancelled")
-    'Stopped'
-    """
-    return {
-        "finished": "Done",
-        "cancelled": "Stopped",
-        "early": "Ended early, since nothing improved",
-        "diverged": "Ended, since the loss broke",
-    }.get(stopped, "Ended")
-
-
-class TrainingRun(Generic[Request, Seen]):
-    """The call that the worker makes. ``stop`` keeps the best model so far; the worker's cancel keeps the checkpoint.
-
-    Parameters
-    ----------
-    request : request of a training
-        With ``model_id`` and ``title``.
-    gone : Event
-        Set when the dock goes, however it goes: ends the training at its checkpoint.
-    """
-
-    def __init__(self, request: Request, gone: threading.Event) -> None:
-        self.request = request
-        self.news = News()
-        self._gone = gone
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._window: Any = None
-        self._seen: Seen | None = None
-
-    def stop(self) -> None:
-        """Ask to end after the present update and to keep the best model so far."""
-        self._stop.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._stop.is_set()
-
-    def resumed(self) -> TrainingRun[Request, Seen]:
-        """The same training, to go on from its checkpoint."""
-        raise NotImplementedError
-
-    def __call__(self, on_progress: OnProgress, is_cancelled: IsCancelled) -> Any:
-        """Train; called in the thread."""
-        raise NotImplementedError
-
-    # --- between the window and the thread ------------------------------------------------
-
-    def look_at(self, window: Any) -> None:
-        """Say what is on screen, or None; called by the window."""
-        with self._lock:
-            self._window = window
-
-    def looked_at(self) -> Any:
-        """What is on screen; called in the thread."""
-        with self._lock:
-            return self._window
-
-    def take_seen(self) -> Seen | None:
-        """Hand over the newest picture, once; called by the window."""
-        with self._lock:
-            seen, self._seen = self._seen, None
-            return seen
-
-    def keep_seen(self, seen: Seen) -> None:
-        """Keep a picture for the window; called in the thread."""
-        with self._lock:
-            self._seen = seen
-
-    def told(self, on_progress: OnProgress) -> OnProgress:
-        """The same callable, with the rows of the history kept for the curves."""
-
-        def tell(progress: Progress) -> None:
-            self.news.add(progress)
-            on_progress(progress)
-
-        return tell
-
-    def is_discarded_by(self, is_cancelled: IsCancelled) -> IsCancelled:
-        """Whether the training ends without a model: a cancel, or the end of the dock."""
-        return lambda: is_cancelled() or self._gone.is_set()
 
 
 class TrainingDock(DockPanel):
@@ -156,6 +66,16 @@ class TrainingDock(DockPanel):
         """A training with what the dock says."""
         raise NotImplementedError
 
+    def run_from_disk(self) -> Any:
+        """A training that goes on from a checkpoint of an earlier session.
+
+        Raises
+        ------
+        ParameterError
+            Its settings cannot be read.
+        """
+        return self.new_run().resumed()
+
     def model_id(self) -> str:
         """Id of the model that a training would make."""
         raise NotImplementedError
@@ -174,13 +94,13 @@ class TrainingDock(DockPanel):
 
     # --- layout -------------------------------------------------------------------------
 
-    def training_foot(self) -> QWidget:
-        """Run strip of the training, with its buttons."""
+    def training_foot(self, *more_buttons: QPushButton) -> QWidget:
+        """Run strip of the training, with its buttons, and others beside them."""
         strip = QWidget()
         column = QVBoxLayout(strip)
         column.setContentsMargins(0, 0, 0, 0)
         more = QHBoxLayout()
-        for button in (self.stop, self.resume):
+        for button in (self.stop, self.resume, *more_buttons):
             more.addWidget(button)
         column.addWidget(self.foot)
         column.addLayout(more)
@@ -219,7 +139,7 @@ class TrainingDock(DockPanel):
     def resume_training(self) -> None:
         """Go on from the checkpoint; of this session with the very same arrays, else with what the dock says."""
         earlier = self._resumable()
-        self._train((self.new_run() if earlier is None else earlier).resumed())
+        self._train(self.run_from_disk() if earlier is None else earlier.resumed())
 
     def _train(self, run: Any) -> None:
         self.begin(f"Train {run.request.title}", run, partial(self._on_ended, run))
@@ -279,7 +199,6 @@ class TrainingDock(DockPanel):
     def _on_ended(self, run: Any, outcome: Outcome) -> None:
         if self.settle(outcome):
             self.show_ended(run, outcome)
-            self.show_state()
 
     def show_error(self, message: str) -> None:
         """Show a sentence in the message area."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
-from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import TEACH
 from napari_cellenhance.widgets._filter_picker import refill_all
 from napari_cellenhance.widgets._forms import boxed, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._settings import read_settings
-from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._teach_classes import ClassTable, paint_problem
 from napari_cellenhance.widgets._teach_layer_form import TeachLayerForm
 from napari_cellenhance.widgets._teach_live import LiveAsk, TeachLive
@@ -34,15 +31,14 @@ from napari_cellenhance.widgets._teach_segment import SegmentPart
 from napari_cellenhance.widgets._teach_settings import TeachSettings
 from napari_cellenhance.widgets._teach_view import TeachView
 from napari_cellenhance.widgets._train_goal import model_id_of
-from napari_cellenhance.widgets._train_run import folder_of
-from napari_cellenhance.widgets._worker import Job, LatestOnly, Outcome, start_job
+from napari_cellenhance.widgets._training_dock import TrainingDock
+from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows.catalog import list_filters
 from napari_cellenhance.workflows.instant import InstantSession
 from napari_cellenhance.workflows.live_paint import LivePaint
 from napari_cellenhance.workflows.paint import PaintLook, copied, look_at_paint
-from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.segment_model import list_segmenters
-from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult, checkpoint_of
+from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult
 
 if TYPE_CHECKING:
     import napari.components
@@ -51,11 +47,10 @@ __all__ = ["TeachPanel"]
 
 _MIN_WIDTH_PX = 365
 _COUNT_AFTER_MS = 300
-_LOOK_EVERY_MS = 250
 _PAINT, _TRAIN, _PROGRESS, _SEGMENT = range(4)
 
 
-class TeachPanel(DockPanel):
+class TeachPanel(TrainingDock):
     """Dock panel. It holds widgets and at most one training; no pixels but those of one that can be resumed.
 
     Parameters
@@ -65,12 +60,8 @@ class TeachPanel(DockPanel):
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
         super().__init__(viewer, TEACH)
-        self._job: Job | None = None
-        self._run: TeachRun | None = None
-        self._last: TeachRun | None = None
         self._paint: PaintLook | None = None
         self._last_choice: tuple[Any, ...] = ()
-        self._finished: set[str] = set()
         self._counted = 0
         self._counts = LatestOnly()
         self.classes = ClassTable()
@@ -80,18 +71,11 @@ class TeachPanel(DockPanel):
         self.segment = SegmentPart(viewer, self._chosen_of)
         self.learning = AnswerLayer(viewer, "learning")
         self.live = TeachLive(viewer, self._live_ask, LivePaint(InstantSession(_device())))
-        self.foot = StatusFoot()
-        self.stop = QPushButton("Stop, keep best")
-        self.resume = QPushButton("Resume")
         self.setMinimumWidth(_MIN_WIDTH_PX)
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
         self._count_timer.setInterval(_COUNT_AFTER_MS)
         self._count_timer.timeout.connect(self._count)
-        # Reports of the thread are thinned out: look by the clock as well.
-        self._clock = QTimer(self)
-        self._clock.setInterval(_LOOK_EVERY_MS)
-        self._clock.timeout.connect(self._show_news)
         self._word_buttons()
         self._lay_out()
         self._connect()
@@ -100,11 +84,8 @@ class TeachPanel(DockPanel):
     # --- layout -------------------------------------------------------------------------
 
     def _word_buttons(self) -> None:
-        self.foot.device.setVisible(False)
-        self.foot.run.setText("Train")
         self.foot.run.setToolTip("Learn from the paint; you can go on painting and working in napari meanwhile.")
         self.foot.cancel.setToolTip("End without a new model. What was learned so far stays on disk for “Resume”.")
-        self.stop.setToolTip("End after the present update, and keep the best model so far.")
         self.resume.setToolTip("Go on where the training of this name ended, with the very same paint and settings.")
 
     def _lay_out(self) -> None:
@@ -122,14 +103,7 @@ class TeachPanel(DockPanel):
         pages = (("1 Paint", paint), ("2 Train", setup), ("3 Progress", self.view), ("4 Segment", self.segment))
         for title, content in pages:
             self.tabs.addTab(scrolled(content), title)
-        self._below = QWidget()
-        below = QVBoxLayout(self._below)
-        below.setContentsMargins(0, 0, 0, 0)
-        more = QHBoxLayout()
-        for button in (self.stop, self.resume):
-            more.addWidget(button)
-        below.addWidget(self.foot)
-        below.addLayout(more)
+        self._below = self.training_foot()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.tabs, 1)
@@ -143,13 +117,7 @@ class TeachPanel(DockPanel):
         self.segment.models_changed.connect(self._on_models)
         self.segment.made.connect(self.learning.remove)
         self.tabs.currentChanged.connect(self._on_tab)
-        self.foot.run_clicked.connect(self.train)
-        self.foot.cancel_clicked.connect(self._on_cancel)
-        self.stop.clicked.connect(self._on_stop)
-        self.resume.clicked.connect(self.resume_training)
         self._counts.delivered.connect(self._on_counted)
-        # When the whole window goes, only Qt knows; by then no method of this panel may be called.
-        self.destroyed.connect(partial(_let_go, self._gone))
 
     def _new_form(self, layer: Any) -> TeachLayerForm:
         form = TeachLayerForm(self._viewer, layer)
@@ -265,29 +233,20 @@ class TeachPanel(DockPanel):
     def _on_changed(self) -> None:
         if self._gone.is_set():
             return
-        problem, is_free = self.problem(), self._job is None
-        self.settings.show_replaced(is_replaced=self._model_id() in {card.id for card in list_segmenters()})
-        self.foot.run.setEnabled(is_free and not problem)
-        self.stop.setEnabled(self._run is not None and not self._run.is_stopping)
-        self.resume.setEnabled(is_free and (self._resumable() is not None or (not problem and self._has_checkpoint())))
-        if is_free:
-            self.foot.show_hint(problem)
+        self.settings.show_replaced(is_replaced=self.model_id() in {card.id for card in list_segmenters()})
+        self.show_buttons(self.problem())
+
+    def show_state(self) -> None:
+        """Show again what can be pressed."""
+        self._on_changed()
 
     @guarded
     def _on_tab(self, index: int) -> None:
         self._below.setVisible(index != _SEGMENT)
 
-    def _model_id(self) -> str:
+    def model_id(self) -> str:
+        """Id of the model that a training would make."""
         return model_id_of(self.settings.goal().title, taken_ids())
-
-    def _has_checkpoint(self) -> bool:
-        """Whether a training of that name can go on."""
-        return self._model_id() not in self._finished and checkpoint_of(folder_of(self._model_id())).is_file()
-
-    def _resumable(self) -> TeachRun | None:
-        """Training of this session that still has the name in the form."""
-        is_named = self._last is not None and self._last.request.model_id == self._model_id()
-        return self._last if is_named and self._has_checkpoint() else None
 
     def _prepare(self) -> Prepare | None:
         return self.live.paint.sure if self.settings.goal().learns_from_answer else None
@@ -301,38 +260,17 @@ class TeachPanel(DockPanel):
 
     # --- a training ---------------------------------------------------------------------
 
-    @guarded
-    def train(self) -> None:
-        """Start a training with what the panel says; at most one at a time."""
-        if problem := self.problem():
-            self.foot.show_error(problem)
-            return
-        self._train(TeachRun(self.request(), self._gone, self._prepare()))
+    def new_run(self) -> TeachRun:
+        """A training with what the panel says."""
+        return TeachRun(self.request(), self._gone, self._prepare())
 
-    @guarded
-    def resume_training(self) -> None:
-        """Go on from the checkpoint; of this session with the very same arrays, else with what the panel says."""
-        earlier = self._resumable()
-        if earlier is None:
-            earlier = TeachRun(self.request(), self._gone, self._prepare())
-        self._train(earlier.resumed())
-
-    def _train(self, run: TeachRun) -> None:
+    def show_started(self, run: TeachRun) -> None:
+        """Get ready to show a training."""
         self.live.switch.setChecked(False)  # two answers over each other say nothing
         self.learning.remove()
         run.look_at(self._window())
-        self._job = start_job(
-            f"Teach {run.request.title}", run, on_progress=self._on_progress, on_ended=partial(self._on_ended, run),
-            lane="training",
-        )  # fmt: skip
-        self._run = self._last = run
-        self._finished.discard(run.request.model_id)
         self.view.start(self.classes.looks)
-        self._clock.start()
-        self.foot.set_running(is_running=True)
-        self.foot.show_info("")
         self.tabs.setCurrentIndex(_PROGRESS)
-        self._on_changed()
 
     def _window(self) -> Window | None:
         """What is on screen of the highlighted image."""
@@ -342,22 +280,12 @@ class TeachPanel(DockPanel):
         except CellEnhanceError:
             return None
 
-    @guarded
-    def _on_progress(self, progress: Progress) -> None:
-        if self._gone.is_set():
-            return
-        self.foot.show_progress(progress)
-        self._show_news()
-
-    @guarded
-    def _show_news(self) -> None:
-        if self._run is None or self._gone.is_set():
-            self._clock.stop()
-            return
-        self._run.look_at(self._window())
-        rows, _, best_step = self._run.news.take()
+    def show_news(self, run: TeachRun) -> None:
+        """Let the curves grow, and show the newest answer."""
+        run.look_at(self._window())
+        rows, _, best_step = run.news.take()
         self.view.add(rows, best_step)
-        glimpse = self._run.take_glimpse()
+        glimpse = run.take_seen()
         if glimpse is None:
             return
         found = glimpse.shown
@@ -371,36 +299,14 @@ class TeachPanel(DockPanel):
         if above is not None:
             self.learning.show(labels, window, region, self.classes.colors, above)
 
-    @guarded
-    def _on_stop(self) -> None:
-        if self._run is not None:
-            self._run.stop()
-            self.stop.setEnabled(False)
-            self.foot.show_info("Stopping after this update; the best model so far is kept.")
-
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
-    def _on_ended(self, run: TeachRun, outcome: Outcome) -> None:
-        self._job = None
-        if self._gone.is_set():
-            return
-        self._show_news()
-        self._run = None
-        self.foot.set_running(is_running=False)
+    def show_ended(self, run: TeachRun, outcome: Outcome) -> None:
+        """Offer the new model, and say how good it is."""
         result: AEPResult | None = outcome.value
         if result is None or result.card is None:
             self.learning.remove()
         else:
             self._take_model(run, result)
-        self._on_changed()
-        if outcome.error is not None:
-            self.foot.show_error(error_sentence(outcome.error))
-        elif result is not None:
+        if result is not None:
             meaning = score_sentence(result.held_out, is_answer_learned=run.is_prepared)
             self.view.finish(result.mean_iou, meaning, is_broken=result.stopped == "diverged")
             self.foot.show_info(ended_sentence(result, run.request.title))
@@ -416,10 +322,6 @@ class TeachPanel(DockPanel):
         self.segment.refill(result.model_id)
 
     # --- showing ------------------------------------------------------------------------
-
-    def show_error(self, message: str) -> None:
-        """Show a sentence in the message area."""
-        self.foot.show_error(message)
 
     def select(self, layer: Any) -> None:
         """Check a layer from outside (menu commands)."""
@@ -442,7 +344,3 @@ def _device() -> str:
     """Device of the preferences, for networks that run on all but OpenVINO."""
     device = read_settings().device
     return "cpu" if device == "openvino" else device
-
-
-def _let_go(gone: Event, *_: Any) -> None:
-    gone.set()
