@@ -24,6 +24,7 @@ from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseReques
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_n2v import N2VRequest
+from napari_cellenhance.zoo.manifest import read_user_card
 
 if TYPE_CHECKING:
     from napari_cellenhance.io.panel_figures import Picture
@@ -63,7 +64,7 @@ class EvaluateN2VRequest:
     data_root : path, optional
         What the paths in the JSON are relative to.
     methods : tuple of str
-        Out of ``METHODS``, and ids of denoisers.
+        Out of ``METHODS``, and ids of denoisers or paths of their cards (``.json``).
     training : N2VRequest
         How networks are trained; its ``data``, ``out``, ``variant`` and ``init_from`` are set here.
     symmetries : 1 or 8
@@ -123,7 +124,7 @@ def run(
     for i, (source, method) in enumerate(jobs):
         if is_cancelled():
             return N2VEvaluation(rows=rows, seconds=time.monotonic() - begun, is_complete=False)
-        note = f"{source.name}: {TITLES.get(method, method)}"
+        note = f"{source.name}: {_title(method)}"
         on_progress(Progress(n_done=i, n_total=len(jobs), message=note))
         identity = _identity(request, source, method)
         cell = store.find(identity)
@@ -138,11 +139,17 @@ def run(
     return N2VEvaluation(rows=rows, seconds=time.monotonic() - begun)
 
 
+def _title(method: str) -> str:
+    return TITLES.get(method, Path(method).stem if method.endswith(".json") else method)
+
+
 def _check(method: str) -> None:
     from napari_cellenhance.workflows.denoise import list_denoisers
 
     known = {card.id for card in list_denoisers()}
-    if method not in METHODS and method not in known:
+    if method.endswith(".json"):
+        read_user_card(method)
+    elif method not in METHODS and method not in known:
         raise ParameterError(
             f"there is no method {method!r}; expected some of: {', '.join((*METHODS, *sorted(known)))}"
         )
@@ -162,7 +169,10 @@ def _identity(request: EvaluateN2VRequest, source: PairedSource, method: str) ->
     if method not in _CLASSICAL:
         known["symmetries"] = request.symmetries
         hashes = {card.id: card.file.sha256 for card in list_denoisers()}
-        known["model"] = hashes.get(DEFAULT_DENOISER if method in ("generalist", "n2v2-tuned") else method)
+        if method.endswith(".json"):
+            known["model"] = read_user_card(method).file.sha256
+        else:
+            known["model"] = hashes.get(DEFAULT_DENOISER if method in ("generalist", "n2v2-tuned") else method)
     return known
 
 
@@ -329,7 +339,7 @@ def to_markdown(result: N2VEvaluation) -> str:
         rows = [row for row in result.rows if row["method"] == method]
         cells = [_mean_sd([row["psnr"] for row in rows if row["source"] == source]) for source in sources]
         cells += [f"{np.mean([row['psnr'] for row in rows]):.2f}", f"{np.mean([row['ssim'] for row in rows]):.3f}"]
-        lines.append(f"| {TITLES.get(method, method)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_title(method)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -353,6 +363,6 @@ def _pictures(result: N2VEvaluation, request: EvaluateN2VRequest) -> dict[str, l
         for method in request.methods:
             image = store.example(_identity(request, source, method)).get("image")
             plane = None if image is None else _fitted(image, clean)[window]
-            shown.append(Picture(TITLES.get(method, method), plane, limits=limits))
+            shown.append(Picture(_title(method), plane, limits=limits))
         rows[source.name] = [*shown, Picture("clean", clean[window], limits=limits)]
     return rows
