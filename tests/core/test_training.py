@@ -165,3 +165,24 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert s.learning_rate_at(0) == pytest.approx(2e-5, rel=0.01)
     assert s.learning_rate_at(60) > 9e-4
     assert s.learning_rate_at(999) == pytest.approx(2e-5, rel=0.05)
+
+
+def test_a_plateau_halves_the_learning_rate_also_after_a_break() -> None:
+    class _Stuck(_Line):
+        def validate(self) -> dict[str, float]:
+            return {"total": 1.0}
+
+    settings = FitSettings(
+        n_steps=12, learning_rate=0.1, validate_every=1, n_warmup=1, schedule="plateau", plateau_patience=3
+    )
+    whole = fit(_Stuck(), settings).state
+    rates = [row["learning_rate"] for row in whole.history]
+    assert rates == pytest.approx([0.1] * 4 + [0.05] * 3 + [0.025] * 3 + [0.0125] * 2)
+    saved: list[FitState] = []
+    recipe = _Stuck()
+    fit(recipe, settings, on_checkpoint=lambda s: saved.append(copy.deepcopy(s)), is_cancelled=lambda: len(saved) >= 5)
+    again = fit(_Stuck(), settings, state=saved[4]).state
+    assert [row["learning_rate"] for row in again.history] == rates
+    assert settings.learning_rate_at(9, [3.0, 2.0, 1.0, 0.5, 0.4]) == 0.1, "progress keeps it"
+    with pytest.raises(ParameterError, match="plateau_patience is 0"):
+        FitSettings(plateau_patience=0)
