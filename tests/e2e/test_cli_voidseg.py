@@ -43,7 +43,7 @@ def _run(*words: Any) -> Any:
 
 def _train(data: Path, out: Path, *more: Any) -> Any:
     return _run(
-        "train", "voidseg", data, "--out", out, "--id", "toy", "--object", "cell", "--steps", 2, "--validate-every", 1,
+        "train", "voidseg", data, "--out", out, "--id", "toy", "--object", "cell", "--steps", 1, "--validate-every", 1,
         "--batch-size", 2, "--crop", 32, "--depth", 1, "--width", 4, "--precision", "float32", *more,
     )  # fmt: skip
 

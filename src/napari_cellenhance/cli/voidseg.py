@@ -157,6 +157,9 @@ def evaluate_voidseg(
     width: Annotated[int, typer.Option(min=1, help="Maps of the U-Nets at full resolution.")] = _EVALUATE.width,
     crop: Annotated[int, typer.Option(min=16, help="Side of a crop of a patch, in pixels.")] = _EVALUATE.crop_px,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _EVALUATE.batch_size,
+    schedule: Annotated[
+        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
+    ] = _EVALUATE.schedule,
     validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = (
         _EVALUATE.validate_every
     ),
@@ -177,7 +180,7 @@ def evaluate_voidseg(
         methods=tuple(word.strip() for word in methods.split(",") if word.strip()), seeds=_whole(seeds, "--seeds"),
         normalization=normalization, n_steps=steps, denoiser_steps=denoiser_steps,
         depth=depth, width=width, crop_px=crop, batch_size=batch_size,
-        validate_every=validate_every, patience=patience, device=device, precision=precision,
+        schedule=schedule, validate_every=validate_every, patience=patience, device=device, precision=precision,
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)

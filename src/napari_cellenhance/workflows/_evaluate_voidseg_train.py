@@ -51,6 +51,7 @@ _VERSION = 1
 """Of the method; a change makes stored results void."""
 _TOP = 255.0
 _LEAST_OBJECT_PX = 20
+_LEAST_VALIDATION = 4
 _PERCENTILES = {"lo": 1.0, "hi": 99.8}
 _DECIDING = (
     "patch_px", "split_seed", "normalization", "n_steps", "learning_rate", "schedule", "depth", "width", "crop_px",
@@ -145,12 +146,12 @@ def read_images(request: EvaluateVoidSegRequest) -> Images:
 
 
 def n_validation(n_labelled: int) -> int:
-    """Patches for validation beside so many to learn from: 15 of 100, at least 2.
+    """Patches for validation beside so many to learn from: 15 of 100, at least 4.
 
     >>> n_validation(8), n_validation(85)
-    (2, 15)
+    (4, 15)
     """
-    return max(2, round(n_labelled * 15 / 85))
+    return max(_LEAST_VALIDATION, round(n_labelled * 15 / 85))
 
 
 def open_level(images: Images, sigma: float, seed: int) -> Level:

@@ -57,7 +57,7 @@ class EvaluateVoidSegRequest:
     sigmas : tuple of float
         Standard deviations of the noise, in grey values of 0…255; added without clipping.
     n_labelled : tuple of int
-        Labelled patches to learn from; beside them 15 for each 85, at least 2, are labelled for validation.
+        Labelled patches to learn from; beside them 15 for each 85, at least 4, are labelled for validation.
     methods : tuple of str
         Out of "baseline", "sequential", "finetune", "finetune-sequential", "stardist", "stardist-sequential".
     seeds : tuple of int
@@ -85,7 +85,7 @@ class EvaluateVoidSegRequest:
     max_test: int = 40
     patch_px: int = 128
     sigmas: tuple[float, ...] = (10.0, 20.0, 40.0)
-    n_labelled: tuple[int, ...] = (4, 16, 64)
+    n_labelled: tuple[int, ...] = (8, 32, 128)
     methods: tuple[str, ...] = tuple(TITLES)
     seeds: tuple[int, ...] = (0, 1, 2)
     split_seed: int = 0
