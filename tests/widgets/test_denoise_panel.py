@@ -21,7 +21,7 @@ from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK, Choic
 from napari_cellenhance.widgets.denoise import DenoisePanel
 from napari_cellenhance.workflows import denoise_layers, enhance, train_n2v
 from napari_cellenhance.workflows.catalog import list_filters
-from napari_cellenhance.workflows.denoise import list_denoisers
+from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, list_denoisers
 from napari_cellenhance.workflows.train_n2v import Glimpse, N2VRequest, N2VResult, checkpoint_of
 from napari_cellenhance.workflows.train_progress import TrainProgress
 from napari_cellenhance.zoo.folders import sha256_of, user_models_dir
@@ -208,7 +208,8 @@ def test_a_request_says_what_the_dock_says(make_panel: MakePanel, monkeypatch: p
     panel = make_panel(viewer_of(noisy(4, 2, 48, 64), axis_labels=("z", "channel", "y", "x")))
     request: N2VRequest = panel.request()
     assert (request.variant, request.n_dims, request.is_joint, request.structure) == ("n2v2", 2, False, "none")
-    assert (request.n_steps, request.time_limit_s, request.init_from) == (0, 300.0, None)
+    shipped = DEFAULT_DENOISER if DEFAULT_DENOISER in {card.id for card in list_denoisers()} else None
+    assert (request.n_steps, request.time_limit_s, request.init_from) == (0, 300.0, shipped)
     assert request.model_id == "denoiser-for-cells" and request.data[0].axes == "ZCYX"
     panel.settings.time.setCurrentIndex(0)
     assert panel.request().time_limit_s == 60 and panel.request().recipe_options["n_validation"] < 192
@@ -288,7 +289,7 @@ def test_the_picture_of_channels_and_volumes_is_that_on_screen(
     panel.train()
     qtbot.waitUntil(lambda: panel.learning.layer is not None, timeout=10000)
     assert np.array_equal(panel.learning.layer.data[0, 0], pixels[12, 1] + 1000.0)
-    assert fake.windows[0].plane.shape == (2, 16, 16, 24), "planes around the one on screen"
+    assert fake.windows[0].plane.shape == (2, 9, 16, 24), "planes around the one on screen"
     assert panel.learning.layer.translate[0] == 12 and panel.learning.layer.translate[1] == 1
 
 
@@ -378,6 +379,29 @@ def test_train_see_denoise_and_go_on(panel: Any, viewer: ViewerModel, qtbot: Any
     request = build_request(snapshot(result, viewer.dims), choices, _settings.PluginSettings())
     assert enhance.run(request).provenance["earlier"]["step"] == "denoise"
     assert sha256_of(next(user_models_dir().glob("mine*.safetensors"))) == before
+
+
+def test_denoising_after_a_training_can_be_skipped(
+    panel: Any, viewer: ViewerModel, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, begun = denoise_layers.denoise_layers, threading.Event()
+
+    def slow(requests: Any, *, on_progress: Any, is_cancelled: Any) -> Any:
+        begun.set()
+        while not is_cancelled():
+            threading.Event().wait(0.01)
+        return right(requests, on_progress=on_progress, is_cancelled=is_cancelled)
+
+    monkeypatch.setattr(denoise_layers, "denoise_layers", slow)
+    panel.settings.name.setText("Mine")
+    panel.train()
+    qtbot.waitUntil(lambda: panel.stop.text() == "Skip denoising", timeout=PATIENCE_MS)
+    assert panel.stop.isEnabled() and not panel.foot.cancel.isEnabled(), "the model is there, and stays"
+    panel.stop.click()
+    finish(qtbot, panel)
+    assert "“Mine” is ready" in text_of(panel) and "nothing was added" in text_of(panel)
+    assert [layer.name for layer in viewer.layers] == ["cells"] and panel.stop.text() == "Stop, keep best"
+    assert panel.now.card().title == "Mine"
 
 
 def test_a_model_from_the_list_can_be_the_start(panel: Any, qtbot: Any) -> None:

@@ -21,7 +21,7 @@ from napari_cellenhance.widgets._train_goal import model_id_of
 from napari_cellenhance.widgets._training_run import TrainingRun, ended_how, folder_of, threads_beside_window
 from napari_cellenhance.workflows import denoise_layers, train_n2v
 from napari_cellenhance.workflows.denoise_layers import DenoisedLayer
-from napari_cellenhance.workflows.noisy_images import NoisyLayer, window_at
+from napari_cellenhance.workflows.noisy_images import NoisyLayer, portion_of, window_at
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.train_n2v import Glimpse, N2VRequest, N2VResult, ViewedWindow, remembered
 from napari_cellenhance.zoo.manifest import list_models
@@ -34,7 +34,7 @@ _FIELDS = (
 )  # fmt: skip
 _EVERY_SHARE, _LARGEST_EVERY = 8, 100
 _GLIMPSE_PX = 1 << 18
-_SLAB_PLANES = 8
+_SLAB_PLANES = 4
 _LATE = 1.25
 """Share of the time limit after which a training ends, however many of its updates are done."""
 _QUICK_S, _QUICK_PATCHES = 60.0, 96
@@ -96,7 +96,7 @@ class DenoiseRun(TrainingRun[N2VRequest, Seen]):
     def __init__(self, request: N2VRequest, gone: threading.Event, chosen: Chosen, settings: PluginSettings) -> None:
         super().__init__(request, gone)
         self.chosen = chosen
-        self.is_late = False
+        self.is_late = self.is_denoising = False
         self._begun = 0.0
         self._settings = settings
 
@@ -120,9 +120,13 @@ class DenoiseRun(TrainingRun[N2VRequest, Seen]):
         )  # fmt: skip
         if result.card is None:
             return Trained(result=result, denoised=[])
+        self._stop.clear()  # from here on it skips the rest
+        self.is_denoising = True
         try:
             requests = self.chosen.requests(result.model_id, self._settings)
-            found = denoise_layers.denoise_layers(requests, on_progress=on_progress, is_cancelled=is_discarded)
+            found = denoise_layers.denoise_layers(
+                requests, on_progress=on_progress, is_cancelled=lambda: self.is_stopping or is_discarded()
+            )
         except CellEnhanceError as error:  # the model is there all the same
             return Trained(result=result, denoised=[], problem=error_sentence(error))
         return Trained(result=result, denoised=found)
@@ -139,10 +143,11 @@ class DenoiseRun(TrainingRun[N2VRequest, Seen]):
         if window is None:
             return None
         try:
-            region = cap_region(window.region, _GLIMPSE_PX)
             layer = NoisyLayer(
                 name=window.view.name, image=window.view.levels[0], axes=window.axes, channels=window.channels
             )
+            n_planes = 1 if self.request.n_dims == 2 else 2 * _SLAB_PLANES + 1
+            region = cap_region(window.region, _GLIMPSE_PX // (portion_of(layer).n_channels * n_planes))
             t, z = window.plane
             where = dict(zip(window.axes, window.view.index, strict=False))
             channel = where.get("C", 0) if window.channels == "all" else 0

@@ -21,6 +21,8 @@ Rows = Sequence[Mapping[str, float]]
 _ERROR, _FAINT, _CHECK = "#0072b2", "#500072b2", "#d55e00"
 _DECAY = 0.9
 _N_ALL, _MOST_LEFT_OUT = 60, 100
+_NO_CURVE = "Curves appear here when a training runs."
+_SOON = "The curve begins with the first updates."
 _NOT_YET = "The first check on pixels kept aside comes soon."
 _WHERE = "The layer “learning: …” shows what is on screen as the model makes it now; of a large view, the middle."
 _BROKEN = "The error is no longer a number; the best so far was kept. Lower the learning rate under “More settings”."
@@ -74,7 +76,7 @@ class DenoiseView(QWidget):
         self._best_step = 0
         self.plot = LinePlot()
         self.plot.set_labels("update", "error / variance")
-        self.plot.set_empty_text("Curves appear here when a training runs.")
+        self.plot.set_empty_text(_NO_CURVE)
         self.plot.setAccessibleName("Curves of the training")
         self.meaning = QLabel()
         self.meaning.setWordWrap(True)
@@ -101,6 +103,7 @@ class DenoiseView(QWidget):
         self.rows, self._best_step = [], 0
         self.warning.setVisible(False)
         self.where.setVisible(True)
+        self.plot.set_empty_text(_SOON)
         self._draw()
 
     def add(self, rows: Rows, best_step: int) -> None:

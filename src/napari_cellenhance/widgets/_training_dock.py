@@ -20,6 +20,7 @@ from napari_cellenhance.workflows.progress import Progress
 __all__ = ["TrainingDock"]
 
 _LOOK_EVERY_MS = 250
+_STOP, _STOP_TIP = "Stop, keep best", "End after the present update, and keep the best model so far."
 
 
 class TrainingDock(DockPanel):
@@ -41,8 +42,8 @@ class TrainingDock(DockPanel):
         self.foot = StatusFoot()
         self.foot.device.setVisible(False)
         self.foot.run.setText("Train")
-        self.stop = QPushButton("Stop, keep best")
-        self.stop.setToolTip("End after the present update, and keep the best model so far.")
+        self.stop = QPushButton(_STOP)
+        self.stop.setToolTip(_STOP_TIP)
         self.resume = QPushButton("Resume")
         self.resume.setToolTip("Go on where the training of this name ended, with the same images and settings.")
         # Reports of the thread are thinned out: look by the clock as well.
@@ -88,6 +89,10 @@ class TrainingDock(DockPanel):
 
     def show_ended(self, run: Any, outcome: Outcome) -> None:
         """Show what a training left."""
+
+    def stopping_sentence(self, _run: Any) -> str:
+        """Say that Stop was heard."""
+        return "Stopping after this update; the best model so far is kept."
 
     def show_state(self) -> None:
         """Show again what can be pressed."""
@@ -174,7 +179,7 @@ class TrainingDock(DockPanel):
         if self._run is not None:
             self._run.stop()
             self.stop.setEnabled(False)
-            self.foot.show_info("Stopping after this update; the best model so far is kept.")
+            self.foot.show_info(self.stopping_sentence(self._run))
 
     @guarded
     def _on_cancel(self) -> None:
@@ -189,6 +194,8 @@ class TrainingDock(DockPanel):
             return False
         self._on_clock()
         self._run = None
+        self.stop.setText(_STOP)
+        self.stop.setToolTip(_STOP_TIP)
         self.foot.set_running(is_running=False)
         self.show_state()
         if outcome.error is not None:

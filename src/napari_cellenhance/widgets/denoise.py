@@ -47,6 +47,8 @@ __all__ = ["DenoisePanel"]
 
 _MIN_WIDTH_PX = 365
 _DENOISE, _TRAIN, _PROGRESS = range(3)
+_SKIP = "Skip denoising"
+_SKIP_TIP = "The model is ready. End without the denoised layers; “Denoise now” makes them later."
 
 
 class DenoisePanel(TrainingDock):
@@ -258,9 +260,15 @@ class DenoisePanel(TrainingDock):
     def show_news(self, run: DenoiseRun) -> None:
         """Let the curves grow, and show the newest picture."""
         run.look_at(self._window())
+        if run.is_denoising:  # the model is there: nothing is left to discard
+            self.learning.remove()
+            self.foot.cancel.setEnabled(False)
+            self.stop.setText(_SKIP)
+            self.stop.setToolTip(_SKIP_TIP)
+            self.stop.setEnabled(not run.is_stopping)
         rows, _, best_step = run.news.take()
         self.view.add(rows, best_step)
-        if (seen := run.take_seen()) is not None:
+        if (seen := run.take_seen()) is not None and not run.is_denoising:
             self._show_seen(seen)
 
     def _show_seen(self, seen: Seen) -> None:
@@ -271,6 +279,10 @@ class DenoisePanel(TrainingDock):
             self.learning.show(seen.image, seen.limits, seen.window, seen.region, above)
         else:
             self.learning.remove()
+
+    def stopping_sentence(self, run: DenoiseRun) -> str:
+        """Say that Stop, or Skip, was heard."""
+        return "The model is ready; the rest is skipped." if run.is_denoising else super().stopping_sentence(run)
 
     def show_ended(self, run: DenoiseRun, outcome: Outcome) -> None:
         """Offer the new model, and add the trained images, denoised."""
