@@ -154,7 +154,7 @@ def _quality(pairs: Path, data_root: Path | None, which: int, budget_s: float) -
     source = read_pairs(pairs, data_root=data_root)[which]
     images = np.stack(source.noisy)
     with tempfile.TemporaryDirectory() as folder:
-        times, card = _ours(images, Path(folder) / "a", n_steps=0, time_limit_s=budget_s, percent=2.0)
+        times, card = _ours(images, Path(folder) / "a", n_steps=0, time_limit_s=budget_s)
         opened = denoise.open_denoiser(card, "cpu")
         ours = [denoise.apply(DenoiseRequest(image=i, axes="YX", model_id=card), opened).image for i in images]
         begun = time.perf_counter()

@@ -46,7 +46,7 @@ class _Stub(nn.Module):
 
 def test_the_loss_looks_at_blind_spots_only() -> None:
     """T-V3: the gradient with respect to the prediction is zero elsewhere."""
-    recipe = _recipe()
+    recipe = _recipe(spots=BlindSpots(percent=0.5))
     seen: list[Tensor] = []
 
     def predict(x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class BlindSpots:
     ----------
     percent : float
         Expected share of blind spots among all pixels, in percent: 0.198 in the paper on natural images, 0.784 in
-        VoidSeg, 1.5 in the settings of the first release.
+        VoidSeg, 1.5 in the settings of the first release. More spots are more targets per update.
     radius_px : int
         Neighbours are the pixels of the window of side 2r + 1.
     replace_by : "uniform" or "median"
@@ -58,7 +58,7 @@ class BlindSpots:
         How far the structure reaches from the blind spot to either side.
     """
 
-    percent: float = 0.5
+    percent: float = 2.0
     radius_px: int = 5
     replace_by: Literal["uniform", "median"] = "median"
     has_centre: bool = False

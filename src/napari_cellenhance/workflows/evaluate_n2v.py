@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.io.pairs import PairedSource, read_pairs
 from napari_cellenhance.workflows._evaluate_cells import CellStore, made_folder
+from napari_cellenhance.workflows._evaluate_images import CLASSICAL, Plane, fitted, mean_sd, middle_window, scores_of
 from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from napari_cellenhance.io.panel_figures import Picture
 
 __all__ = ["METHODS", "EvaluateN2VRequest", "N2VEvaluation", "run", "save", "to_markdown"]
-
-Plane = NDArray[np.float32]
 
 TITLES: Mapping[str, str] = {
     "noisy": "noisy image",
@@ -44,11 +42,8 @@ TITLES: Mapping[str, str] = {
     "n2v2-tuned": "N2V2, bundled denoiser trained on",
 }
 METHODS = tuple(TITLES)
-_SIGMAS = (0.7, 1.0, 1.5, 2.0, 2.5, 3.0)
-_SIZES = (3, 5, 7)
-_STRENGTHS = (0.6, 0.8, 1.0, 1.2)
 _RANGE = 255.0
-_TRAINING = N2VRequest(data="", out="", n_steps=3000, percent=2.0, validate_every=250, install=False)
+_TRAINING = N2VRequest(data="", out="", n_steps=3000, validate_every=250, install=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +161,7 @@ def _identity(request: EvaluateN2VRequest, source: PairedSource, method: str) ->
     if method in ("n2v", "n2v2", "n2v2-tuned"):
         training = asdict(_training(request, source, method))
         known["training"] = {k: v for k, v in training.items() if k not in ("data", "out", "n_threads", "resume")}
-    if method not in _CLASSICAL:
+    if method not in CLASSICAL:
         known["symmetries"] = request.symmetries
         hashes = {card.id: card.file.sha256 for card in list_denoisers()}
         if method.endswith(".json"):
@@ -199,10 +194,10 @@ def _apply(
     request: EvaluateN2VRequest, source: PairedSource, method: str, on_progress: OnProgress, is_cancelled: IsCancelled
 ) -> tuple[list[Plane], list[str], float] | None:
     """Every image by one method, the setting that was chosen for each, and the seconds of one image; None: stopped."""
-    if method in _CLASSICAL:
+    if method in CLASSICAL:
         pairs = list(zip(source.noisy, source.clean, strict=True))
         begun = time.monotonic()
-        chosen = [_CLASSICAL[method](noisy, clean) for noisy, clean in pairs]
+        chosen = [CLASSICAL[method](noisy, clean) for noisy, clean in pairs]
         seconds = (time.monotonic() - begun) / len(pairs)
         return [image for image, _ in chosen], [setting for _, setting in chosen], seconds
     if method in ("n2v", "n2v2", "n2v2-tuned"):
@@ -233,73 +228,10 @@ def _denoised(request: EvaluateN2VRequest, source: PairedSource, model: str | Pa
 def _scored(
     source: PairedSource, images: Sequence[Plane], settings: Sequence[str], seconds: float
 ) -> list[dict[str, Any]]:
-    from napari_cellenhance.core.metrics import scale_invariant_psnr, ssim
-
-    rows = []
-    for i, (image, clean, setting) in enumerate(zip(images, source.clean, settings, strict=True)):
-        fitted = _fitted(image, clean)
-        rows.append(
-            {
-                "image": i, "setting": setting, "psnr": scale_invariant_psnr(image, clean, _RANGE),
-                "ssim": ssim(fitted, clean, _RANGE), "seconds": seconds,
-            }
-        )  # fmt: skip
-    return rows
-
-
-def _fitted(image: Plane, clean: Plane) -> NDArray[np.float64]:
-    """α·x + β nearest to the clean image."""
-    x, y = image.astype(np.float64), clean.astype(np.float64)
-    variance = float(x.var())
-    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / variance if variance > 0 else 0.0
-    fitted: NDArray[np.float64] = slope * (x - x.mean()) + y.mean()
-    return fitted
-
-
-# --- classical filters, each at the setting that the truth likes best -------------------------
-
-
-def _best(candidates: Mapping[str, Plane], clean: Plane) -> tuple[Plane, str]:
-    from napari_cellenhance.core.metrics import scale_invariant_psnr
-
-    scores = {name: scale_invariant_psnr(image, clean, _RANGE) for name, image in candidates.items()}
-    name = max(scores, key=lambda key: scores[key])
-    return candidates[name], name
-
-
-def _gaussian(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
-    from scipy.ndimage import gaussian_filter
-
-    return _best({f"σ {sigma:g} px": gaussian_filter(noisy, sigma) for sigma in _SIGMAS}, clean)
-
-
-def _median(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
-    from scipy.ndimage import median_filter
-
-    return _best({f"{size} px": median_filter(noisy, size) for size in _SIZES}, clean)
-
-
-def _non_local_means(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
-    from skimage.restoration import denoise_nl_means
-
-    from napari_cellenhance.core.noise import estimate_sigma
-
-    sigma = estimate_sigma(noisy)
-    found = {
-        f"h {strength:g} σ": denoise_nl_means(
-            noisy, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True
-        ).astype(np.float32)
-        for strength in _STRENGTHS
-    }
-    return _best(found, clean)
-
-
-_CLASSICAL: Mapping[str, Callable[[Plane, Plane], tuple[Plane, str]]] = {
-    "noisy": lambda noisy, clean: (noisy, ""),
-    "gaussian": _gaussian,
-    "median": _median,
-    "nlm": _non_local_means,
-}
+    return [
+        {"image": i, "setting": setting, **scores_of(image, clean, _RANGE), "seconds": seconds}
+        for i, (image, clean, setting) in enumerate(zip(images, source.clean, settings, strict=True))
+    ]
 
 
 # --- telling it -------------------------------------------------------------------------------
@@ -337,16 +269,10 @@ def to_markdown(result: N2VEvaluation) -> str:
     ]
     for method in methods:
         rows = [row for row in result.rows if row["method"] == method]
-        cells = [_mean_sd([row["psnr"] for row in rows if row["source"] == source]) for source in sources]
+        cells = [mean_sd([row["psnr"] for row in rows if row["source"] == source]) for source in sources]
         cells += [f"{np.mean([row['psnr'] for row in rows]):.2f}", f"{np.mean([row['ssim'] for row in rows]):.3f}"]
         lines.append(f"| {_title(method)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _mean_sd(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0.0:.2f}"
 
 
 def _pictures(result: N2VEvaluation, request: EvaluateN2VRequest) -> dict[str, list[Picture]]:
@@ -357,12 +283,12 @@ def _pictures(result: N2VEvaluation, request: EvaluateN2VRequest) -> dict[str, l
     rows: dict[str, list[Picture]] = {}
     for source in read_pairs(request.data, data_root=request.data_root):
         clean = source.clean[0]
-        window = tuple(slice(max(0, (n - 256) // 2), max(0, (n - 256) // 2) + min(n, 256)) for n in clean.shape)
+        window = middle_window(clean)
         limits = (float(np.percentile(clean, 0.1)), float(np.percentile(clean, 99.9)))
         shown = []
         for method in request.methods:
             image = store.example(_identity(request, source, method)).get("image")
-            plane = None if image is None else _fitted(image, clean)[window]
+            plane = None if image is None else fitted(image, clean)[window]
             shown.append(Picture(_title(method), plane, limits=limits))
         rows[source.name] = [*shown, Picture("clean", clean[window], limits=limits)]
     return rows

@@ -104,7 +104,7 @@ class N2VRequest(LoopRequest):
     width: int = 32
     kernel_px: int = 3
     patch_px: int = 64
-    percent: float = 0.5
+    percent: float = 2.0
     radius_px: int = 5
     structure: Structure = "none"
     reach_px: int = 0
