@@ -17,6 +17,7 @@ import typer
 from napari_cellenhance.cli import denoise as denoising
 from napari_cellenhance.cli import evaluate_networks, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
+from napari_cellenhance.cli import restore as restoring
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -64,14 +65,18 @@ app.add_typer(models, name="models")
 app.add_typer(train, name="train")
 app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
+app.command("restore")(restoring.restore)
+app.command("synthesize")(restoring.synthesize)
 app.command("measure")(measuring.measure)
 train.command("aep")(teach.train_aep)
 train.command("voidseg")(voidseg.train_voidseg)
 train.command("n2v")(denoising.train_n2v)
+train.command("care")(restoring.train_care)
 evaluate = typer.Typer(help="Score filters on labelled images.", **_SETTINGS)
 evaluate.command("aep")(evaluate_networks.aep)
 evaluate.command("paint")(evaluate_networks.paint)
 evaluate.command("n2v")(evaluate_networks.n2v)
+evaluate.command("care")(restoring.evaluate_care)
 evaluate.command("voidseg")(voidseg.evaluate_voidseg)
 app.add_typer(evaluate, name="evaluate")
 

@@ -45,7 +45,8 @@ def loss_curves_png(path: str | os.PathLike[str], history: Sequence[Mapping[str,
         checked = [(r["step"], r[f"val_{name}"]) for r in history if f"val_{name}" in r]
         if checked:
             axis.plot(*zip(*checked, strict=True), "o-", ms=3, color="tab:orange", label="validation")
-        axis.set_yscale("log")
+        # The logarithm of a likelihood is negative where a network is sure of what it says.
+        axis.set_yscale("log" if min([*values, *(value for _, value in checked)]) > 0 else "linear")
         axis.legend(fontsize=7)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

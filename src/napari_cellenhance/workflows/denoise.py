@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.errors import DeviceError, ImageError, ModelNotFoundError, ParameterError
-from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, sanitize
+from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.normalize import Normalizer, fit_normalizer
 from napari_cellenhance.core.tiling import Region
-from napari_cellenhance.workflows._planes import OpenedImage, open_image, pooled_planes
-from napari_cellenhance.workflows._provenance import hash_image, versions
+from napari_cellenhance.workflows._tiled_run import TiledRun, Unit, record_of
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.zoo.cards import ModelCard
@@ -37,8 +35,6 @@ __all__ = [
 ]
 
 DEFAULT_DENOISER = "n2v2-fluorescence"
-_TILE_PX = 512
-_LEAST_TILE_PX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,45 +201,26 @@ def apply(
     return _Run(request, opened, on_progress, is_cancelled).denoise()
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What goes through the network at once: time point, channels, and planes."""
-
-    t: int
-    channels: tuple[int, ...]
-    planes: slice
-
-
-class _Run:
+class _Run(TiledRun):
     """One run: an array to fill, and the units to fill it from."""
+
+    verb = "Denoising"
+    advice = "denoise a smaller region"
 
     def __init__(
         self, request: DenoiseRequest, opened: OpenedDenoiser, on_progress: OnProgress, is_cancelled: IsCancelled
     ) -> None:
+        super().__init__(_as_enhancement(request), opened.choice, request.tile_px, on_progress, is_cancelled)
         self.request, self.opened = request, opened
-        self.on_progress, self.is_cancelled = on_progress, is_cancelled
-        self.image: OpenedImage = open_image(_as_enhancement(request))
         self._check_model()
-        height, width = self.image.shape[-2:]
-        self.window = request.region or Region(0, height, 0, width)
-        self.tile_px = request.tile_px or _TILE_PX
-        self.warnings: list[str] = [opened.choice.note] if opened.choice.is_fallback else []
         self.result = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
         self.normalizers: dict[str, dict[str, Any]] = {}
-        self.n_bad = self.n_flat = self.n_tiles_done = 0
         self._pooled: dict[tuple[int, ...], tuple[list[Normalizer], Moments]] = {}
 
     def denoise(self) -> DenoiseResult:
-        from napari_cellenhance.core.inference import Cancelled
-
-        is_complete = True
-        units = list(self._units())
-        try:
-            for unit in units:
-                self._checkpoint()
-                self._denoise_unit(unit, len(units))
-        except Cancelled:
-            is_complete = False
+        denoiser = self.opened.denoiser
+        units = list(self.units(are_together=denoiser.n_channels > 1, are_volumes=denoiser.n_dims == 3))
+        is_complete = self.do_each(units, lambda unit: self._denoise_unit(unit, len(units)))
         return self._result(is_complete)
 
     def _check_model(self) -> None:
@@ -256,27 +233,8 @@ class _Run:
         if denoiser.n_dims == 3 and n_z < 2:
             raise ImageError(f"the model {self.opened.card.id!r} denoises volumes, and the image has no Z axis")
 
-    def _units(self) -> Iterator[_Unit]:
-        n_t, n_c, n_z = self.image.shape[:3]
-        denoiser = self.opened.denoiser
-        together = [tuple(range(n_c))] if denoiser.n_channels > 1 else [(c,) for c in range(n_c)]
-        planes = [slice(0, n_z)] if denoiser.n_dims == 3 else [slice(z, z + 1) for z in range(n_z)]
-        for channels in together:
-            for t in range(n_t):
-                for part in planes:
-                    yield _Unit(t, channels, part)
-
-    def _read(self, unit: _Unit) -> NDArray[Any]:
-        """Raw pixels (C, Z, Y, X), all finite."""
-        raw = [
-            [self.image.read((unit.t, c, z)) for z in range(unit.planes.start, unit.planes.stop)] for c in unit.channels
-        ]
-        filled, n_bad = sanitize(np.stack([np.stack(volume) for volume in raw]))
-        self.n_bad += n_bad
-        return filled
-
-    def _denoise_unit(self, unit: _Unit, n_units: int) -> None:
-        raw = self._read(unit)
+    def _denoise_unit(self, unit: Unit, n_units: int) -> None:
+        raw = self.read(unit)
         normalizers, moments = self._statistics(unit, raw)
         scaled = np.stack([one.normalize(channel) for one, channel in zip(normalizers, raw, strict=True)])
         is_volume = self.opened.denoiser.n_dims == 3
@@ -289,18 +247,15 @@ class _Run:
             else:
                 self.result[unit.t, c, unit.planes] = normalizer.denormalize(restored[i])
 
-    def _statistics(self, unit: _Unit, raw: NDArray[Any]) -> tuple[list[Normalizer], Moments]:
+    def _statistics(self, unit: Unit, raw: NDArray[Any]) -> tuple[list[Normalizer], Moments]:
         """Normaliser of each channel, and what brings it to the range of the network."""
         denoiser = self.opened.denoiser
         if self.request.statistics == "plane" or denoiser.statistics == "stored":
             return self._measured([[volume] for volume in raw], f"t{unit.t} c{unit.channels[0]} z{unit.planes.start}")
         if unit.channels not in self._pooled:
-            stacks = [[self._finite(i) for i in pooled_planes(self.image, c)] for c in unit.channels]
+            stacks = [self.pooled(c) for c in unit.channels]
             self._pooled[unit.channels] = self._measured(stacks, f"c{unit.channels[0]}")
         return self._pooled[unit.channels]
-
-    def _finite(self, index: tuple[int, int, int]) -> NDArray[Any]:
-        return sanitize(self.image.read(index))[0]
 
     def _measured(self, channels: list[list[NDArray[Any]]], key: str) -> tuple[list[Normalizer], Moments]:
         from napari_cellenhance.core.recipes.denoiser import Moments
@@ -323,45 +278,19 @@ class _Run:
 
     def _attempt(self, scaled: NDArray[np.float32], moments: Moments, n_units: int) -> NDArray[np.float32]:
         """Denoise; in smaller tiles where the memory runs out."""
-        from napari_cellenhance.core.device import is_out_of_memory
+        denoiser = self.opened.denoiser
+        n_total = n_units * denoiser.n_tiles(scaled.shape[1:], self.tile_px)
 
-        n_total = n_units * self.opened.denoiser.n_tiles(scaled.shape[1:], self.tile_px)
+        def attempt(tile_px: int) -> NDArray[np.float32]:
+            return denoiser.denoise(
+                scaled, moments=moments, region=self.window, n_symmetries=self.request.symmetries, tile_px=tile_px,
+                on_tile=lambda: self.tell(n_total), checkpoint=self.checkpoint,
+            )  # fmt: skip
 
-        def tell() -> None:
-            self.n_tiles_done += 1
-            done = min(self.n_tiles_done, n_total)
-            self.on_progress(Progress(n_done=done, n_total=n_total, message=f"Denoising, tile {done} of {n_total}"))
-
-        while True:
-            try:
-                return self.opened.denoiser.denoise(
-                    scaled, moments=moments, region=self.window, n_symmetries=self.request.symmetries,
-                    tile_px=self.tile_px, on_tile=tell, checkpoint=self._checkpoint,
-                )  # fmt: skip
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.tile_px <= _LEAST_TILE_PX:
-                    raise DeviceError(
-                        f"not enough memory even in tiles of {self.tile_px} px; close other programs or layers, or "
-                        "denoise a smaller region"
-                    ) from error
-                self.tile_px = max(_LEAST_TILE_PX, self.tile_px // 2)
-                self.warnings.append(f"Memory ran out; continued with tiles of {self.tile_px} px.")
-
-    def _checkpoint(self) -> None:
-        from napari_cellenhance.core.inference import Cancelled
-
-        if self.is_cancelled():
-            raise Cancelled
+        return self.in_tiles(attempt)
 
     def _result(self, is_complete: bool) -> DenoiseResult:
-        warnings = list(self.warnings)
-        if self.n_bad:
-            warnings.append(f"{self.n_bad} pixels were no numbers; they were filled with the median first.")
-        if self.n_flat:
-            noun = "plane" if self.n_flat == 1 else "planes"
-            warnings.append(f"{self.n_flat} {noun} of one single grey value: left as they are.")
+        warnings = self.notes()
         return DenoiseResult(
             image=from_canonical(self.result, self.image.axes),
             axes=self.image.axes,
@@ -371,29 +300,10 @@ class _Run:
         )
 
     def _provenance(self, warnings: list[str]) -> dict[str, Any]:
-        request, card = self.request, self.opened.card
-        return {
-            "software": "napari-cellenhance", "step": "denoise",
-            "model": card.id, "title": card.title, "version": card.version, "sha256": card.file.sha256,
-            "reference": card.citation,
-            "axes": request.axes, "axes_out": self.image.axes,
-            "channels": request.channels if isinstance(request.channels, str) else list(request.channels),
-            "statistics": request.statistics, "symmetries": request.symmetries,
-            "region": None if request.region is None else asdict(request.region),
-            "normalization": {
-                "name": card.normalization.name, "settings": dict(card.normalization.parameters),
-                "fitted": self.normalizers,
-            },
-            "device": self.opened.choice.device, "precision": self.opened.choice.precision, "tile_px": self.tile_px,
-            "source": {
-                "name": request.source_name, "shape": [int(n) for n in np.shape(request.image)],
-                "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
-                "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
-            },
-            "earlier": None if request.earlier is None else dict(request.earlier),
-            "versions": versions(), "warnings": warnings,
-            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+        request = self.request
+        return record_of(
+            self, request, self.opened.card, "denoise", self.normalizers, warnings, symmetries=request.symmetries
+        )
 
 
 def _as_enhancement(request: DenoiseRequest) -> EnhanceRequest:

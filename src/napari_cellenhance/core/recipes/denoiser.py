@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +17,13 @@ from napari_cellenhance.core.models.csb_unet import CSBUNet
 from napari_cellenhance.core.models.csb_unet_folded import FoldedUNet
 from napari_cellenhance.core.models.denoiser import DenoisingNetwork
 from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
+from napari_cellenhance.core.recipes.tiled import TILE_PLANES, TILE_PX, BeforeAfter, TileGrid, padded, window_of
 from napari_cellenhance.core.tiling import Region
 
-__all__ = ["DenoiseEnhancer", "Denoised", "Denoiser", "Moments"]
+__all__ = ["DenoiseEnhancer", "Denoiser", "Moments"]
 
-TILE_PX = 512
-TILE_PLANES = 32
 _BYTES_PER_PX = 900
 """Peak of one pass in float32, per pixel of a tile with its context."""
-
-Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,8 @@ class Denoiser:
         self.n_channels, self.n_dims = module.n_channels, module.n_dims
         self.is_joint, self.statistics = module.is_joint, module.statistics
         self.grid_px = module.grid_px
-        self.halo_px = -(-module.radius_px // module.grid_px) * module.grid_px
+        self._grid = TileGrid(module.n_dims, module.radius_px, module.grid_px)
+        self.halo_px = self._grid.halo_px
         self._stored = Moments(module.mean.cpu().numpy().copy(), module.std.cpu().numpy().copy())
         self._nets: list[nn.Module] = [
             FoldedUNet(net, choice.dtype).to(choice.torch_device) for net in module.nets if isinstance(net, CSBUNet)
@@ -118,31 +115,24 @@ class Denoiser:
             Other channels or dimensions, no pixels, or values that are no numbers.
         """
         self._check(image)
-        height, width = image.shape[-2:]
-        window = region or Region(0, height, 0, width)
         used = moments or self.moments_of([image])
         shape = (-1, *[1] * (image.ndim - 1))
         flat = used.std <= 0
         mean, std = used.mean.reshape(shape), np.where(flat, 1.0, used.std).astype(np.float32).reshape(shape)
-        spatial: Slices = (*(slice(0, n) for n in image.shape[1:-2]), *window.slices)
-        result = np.empty((image.shape[0], *(s.stop - s.start for s in spatial)), np.float32)
-        sides = (*[tile_planes] * (self.n_dims - 2), tile_px, tile_px)
-        for core, outer in _tiles(spatial, image.shape[1:], sides, self.halo_px, self.grid_px):
-            checkpoint()
-            part = (image[(slice(None), *outer)] - mean) / std
-            restored = self._restore(part, n_symmetries)
-            at = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
-            to = tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, spatial, strict=True))
-            result[(slice(None), *to)] = restored[(slice(None), *at)] * std + mean
-            on_tile()
-        result[flat] = image[(slice(None), *spatial)][flat]
+
+        def restored(part: NDArray[np.float32]) -> NDArray[np.float32]:
+            return self._restore((part - mean) / std, n_symmetries) * std + mean
+
+        result = self._grid.run(
+            image, restored, image.shape[0], region=region, tile_px=tile_px, tile_planes=tile_planes, on_tile=on_tile,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        result[flat] = image[(slice(None), *window_of(image.shape[1:], region))][flat]
         return result
 
     def n_tiles(self, shape: Sequence[int], tile_px: int = TILE_PX, tile_planes: int = TILE_PLANES) -> int:
         """Tiles of an image with spatial sides ``shape``."""
-        sides = (*[tile_planes] * (self.n_dims - 2), tile_px, tile_px)
-        whole = tuple(slice(0, n) for n in shape)
-        return sum(1 for _ in _tiles(whole, shape, sides, self.halo_px, self.grid_px))
+        return self._grid.n_tiles(shape, tile_px, tile_planes)
 
     def _check(self, image: NDArray[np.float32]) -> None:
         if image.ndim != self.n_dims + 1 or image.shape[0] != self.n_channels or 0 in image.shape:
@@ -155,20 +145,20 @@ class Denoiser:
 
     def _restore(self, part: NDArray[np.float32], n_symmetries: int) -> NDArray[np.float32]:
         """Run the network on a standardised tile (C, …)."""
-        padded, crop = _padded(part, self.grid_px)
+        whole, crop = padded(part, self.grid_px)
         if n_symmetries == 1:
-            return self._run(padded)[crop]
-        total = np.zeros(padded.shape, np.float32)
+            return self._run(whole)[crop]
+        total = np.zeros(whole.shape, np.float32)
         for k in range(8):
-            turned = np.rot90(padded, k % 4, axes=(-2, -1))
+            turned = np.rot90(whole, k % 4, axes=(-2, -1))
             turned = turned[..., ::-1] if k >= 4 else turned
             restored = self._run(np.ascontiguousarray(turned))
             restored = restored[..., ::-1] if k >= 4 else restored
             total += np.rot90(restored, -(k % 4), axes=(-2, -1))
         return (total * np.float32(0.125))[crop]
 
-    def _run(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = torch.from_numpy(padded)[None].to(self.choice.torch_device)
+    def _run(self, whole: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = torch.from_numpy(whole)[None].to(self.choice.torch_device)
         with torch.inference_mode():
             if self.is_joint:
                 y = self._nets[0](x)
@@ -176,43 +166,6 @@ class Denoiser:
                 y = torch.cat([net(x[:, c : c + 1])[:, :1] for c, net in enumerate(self._nets)], dim=1)
         found: NDArray[np.float32] = y[0].float().cpu().numpy()
         return found
-
-
-def _padded(part: NDArray[np.float32], grid_px: int) -> tuple[NDArray[np.float32], Slices]:
-    """Pad every side by reflection to the next multiple, at the end; and what crops the result back."""
-    sides = part.shape[1:]
-    missing = [-size % grid_px for size in sides]
-    padded = part
-    for axis, (size, more) in enumerate(zip(sides, missing, strict=True), start=1):
-        if more:
-            widths = [(0, more) if a == axis else (0, 0) for a in range(part.ndim)]
-            padded = np.pad(padded, widths, mode="reflect" if size > more else "edge")
-    return np.ascontiguousarray(padded), (slice(None), *(slice(0, n) for n in sides))
-
-
-def _tiles(
-    window: Slices, shape: Sequence[int], sides: Sequence[int], halo_px: int, grid_px: int
-) -> Iterator[tuple[Slices, Slices]]:
-    """Cores that cover the window, and what each has to see; both begin on the grid where they are cut."""
-    axes = []
-    for w, size, side in zip(window, shape, sides, strict=True):
-        step = max(grid_px, side // grid_px * grid_px)
-        cuts = sorted({w.start, w.stop, *range(w.start // grid_px * grid_px + step, w.stop, step)})
-        spans = []
-        for low, high in itertools.pairwise(cuts):
-            start = max(0, (low - halo_px) // grid_px * grid_px)
-            spans.append((slice(low, high), slice(start, min(size, high + halo_px))))
-        axes.append(spans)
-    for chosen in itertools.product(*axes):
-        yield tuple(core for core, _ in chosen), tuple(outer for _, outer in chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class Denoised:
-    """A region before and after, both float32."""
-
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
 
 
 class DenoiseEnhancer:
@@ -243,15 +196,14 @@ class DenoiseEnhancer:
         """Mean and standard deviation that bring the planes to the range of the network."""
         return self._denoiser.moments_of([plane[None] for plane in planes])
 
-    def encode(self, plane: NDArray[np.float32], region: Region, calibration: Moments) -> Denoised:
+    def encode(self, plane: NDArray[np.float32], region: Region, calibration: Moments) -> BeforeAfter:
         """Denoise a region, with the context it needs."""
         after = self._denoiser.denoise(plane[None], moments=calibration, region=region)[0]
-        return Denoised(plane[region.slices].copy(), after)
+        return BeforeAfter(plane[region.slices].copy(), after)
 
-    def decode(self, features: Denoised, strength: float) -> NDArray[np.float32]:
+    def decode(self, features: BeforeAfter, strength: float) -> NDArray[np.float32]:
         """Blend; strengths above 1 count as 1."""
-        share = np.float32(min(1.0, max(0.0, strength)))
-        return np.asarray((1 - share) * features.before + share * features.after, np.float32)
+        return features.blended(strength)
 
     def calibrate_and_encode(self, plane: NDArray[np.float32], checkpoint: Checkpoint) -> tuple[Any, Any] | None:
         """None: planes are tiled like any other."""

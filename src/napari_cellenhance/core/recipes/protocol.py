@@ -68,7 +68,7 @@ class FilterInfo:
 
     id: str
     title: str
-    group: Literal["NU-Net", "AEP", "Denoising", "Classical"]
+    group: Literal["NU-Net", "AEP", "Denoising", "Restoration", "Classical"]
     summary: str
     strength: StrengthInfo
     reference: str = ""

@@ -1,0 +1,340 @@
+"""``cellenhance synthesize``, ``train care``, ``restore``, ``evaluate care``: restoration learned from pairs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from napari_cellenhance.cli.words import (
+    Debug,
+    Device,
+    Precision,
+    ProgressLine,
+    Quiet,
+    leave,
+    parse_channels,
+    parse_settings,
+    stoppable,
+    tell_outcome,
+)
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.microscope import Level, Optics, Preparation, levels_from
+from napari_cellenhance.workflows.evaluate_care import EvaluateCareRequest
+from napari_cellenhance.workflows.restore import RestoreRequest
+from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
+from napari_cellenhance.workflows.train_care import CareRequest
+
+__all__ = ["evaluate_care", "restore", "synthesize", "train_care"]
+
+# The one declaration of each default is in the requests; an empty one hands them over.
+_TRAIN = CareRequest(data="", out="")
+_MAKE = SynthesizeRequest(data="", out="")
+_RESTORE = RestoreRequest(image=None, axes="")
+_EVALUATE = EvaluateCareRequest()
+_OPTICS, _TARGET = Optics(), Preparation()
+
+Axes = Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in each file]")]
+Channels = Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")]
+DataRoot = Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")]
+Volumes = Annotated[bool, typer.Option("--3d", help="Volumes (Z stacks) instead of planes.")]
+Psf = Annotated[str, typer.Option(help="Blur: gaussian, airy, none, or an image file of a point.")]
+Na = Annotated[float, typer.Option(help="Numerical aperture of the objective.")]
+Wavelength = Annotated[float, typer.Option(help="Of the emitted light, in µm.")]
+Pixel = Annotated[float, typer.Option(help="Side of a pixel in µm; 0: as in the file.")]
+Step = Annotated[float, typer.Option(help="With --3d: distance of planes in µm; 0: as in the file.")]
+Index = Annotated[float, typer.Option("--refractive-index", help="With --3d: of the immersion.")]
+Levels = Annotated[
+    Path | None, typer.Option(help="JSON list of levels with intervals. [default: mild, medium, strong]")
+]
+Photons = Annotated[str, typer.Option(metavar="LOW,HIGH", help="Photons at intensity 1, for all levels.")]
+Minimum = Annotated[float, typer.Option(help="Radius of the minimum filter of clean images, in pixels; 0: none.")]
+Opening = Annotated[bool, typer.Option("--opening", help="Follow it by a maximum filter, which keeps widths.")]
+Stretch = Annotated[str, typer.Option(metavar="LOW,HIGH", help="Percentiles of clean images that become 0 and 1.")]
+
+_STRETCH = f"{_TARGET.lo:g},{_TARGET.hi:g}"
+
+
+def synthesize(
+    data: Annotated[Path, typer.Argument(help="Clean image file, a folder of them, or a JSON list of sources.")],
+    out: Annotated[Path, typer.Argument(help="Folder for noisy/, clean/ and the log; made if missing.")],
+    data_root: DataRoot = None,
+    axes: Axes = "",
+    channels: Channels = "all",
+    volumes: Volumes = False,
+    psf: Psf = _OPTICS.kind,
+    na: Na = _OPTICS.na,
+    wavelength: Wavelength = _OPTICS.wavelength_um,
+    pixel: Pixel = _OPTICS.pixel_um,
+    step: Step = _OPTICS.step_um,
+    index: Index = _OPTICS.refractive_index,
+    levels: Levels = None,
+    photons: Photons = "",
+    minimum: Minimum = _TARGET.radius_px,
+    opening: Opening = False,
+    stretch: Stretch = _STRETCH,
+    patches: Annotated[int, typer.Option(min=0, help="Also write so many patches of each pair as .npz.")] = 0,
+    patch: Annotated[int, typer.Option(min=8, help="Their side, in pixels.")] = _MAKE.patch_px,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _MAKE.seed,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the pairs of an earlier run.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make pairs of poor and clean images from clean ones; every drawn value is logged."""
+    from napari_cellenhance.workflows.synthesize import run
+
+    request = SynthesizeRequest(
+        data=data, out=out, data_root=data_root, axes=axes, channels=parse_channels(channels),
+        n_dims=3 if volumes else 2, seed=seed, n_patches=patches, patch_px=patch, overwrite=overwrite,
+        synthesis=_synthesis(psf, na, wavelength, pixel, step, index, levels, photons, minimum, opening, stretch),
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if not quiet and result.is_complete:
+        typer.echo(f"{result.n_images} clean image(s) → {result.n_pairs} pairs in {out}")
+        typer.echo(f"log: {result.log}")
+    leave(is_stopped=not result.is_complete)
+
+
+def train_care(
+    data: Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="DATA is a folder with noisy/ and clean/, or a JSON list of pairs.")
+    ] = False,
+    data_root: DataRoot = None,
+    axes: Axes = "",
+    channels: Channels = "all",
+    volumes: Volumes = False,
+    psf: Psf = _OPTICS.kind,
+    na: Na = _OPTICS.na,
+    wavelength: Wavelength = _OPTICS.wavelength_um,
+    pixel: Pixel = _OPTICS.pixel_um,
+    step: Step = _OPTICS.step_um,
+    index: Index = _OPTICS.refractive_index,
+    levels: Levels = None,
+    photons: Photons = "",
+    minimum: Minimum = _TARGET.radius_px,
+    opening: Opening = False,
+    stretch: Stretch = _STRETCH,
+    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
+    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    init_from: Annotated[str | None, typer.Option(help="Restoration model to start from.")] = _TRAIN.init_from,
+    loss: Annotated[
+        Literal["laplace", "mae", "mse"], typer.Option(help="laplace learns an uncertainty for every pixel, too.")
+    ] = _TRAIN.loss,
+    depth: Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")] = _TRAIN.depth,
+    width: Annotated[int, typer.Option(min=1, help="Maps at full resolution.")] = _TRAIN.width,
+    kernel: Annotated[int, typer.Option(min=0, help="Side of a kernel, odd; 0: 5, or 3 with --3d.")] = _TRAIN.kernel_px,
+    patch: Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")] = _TRAIN.patch_px,
+    patches: Annotated[int, typer.Option(min=0, help="Places in each image; 0: new ones each time.")] = (
+        _TRAIN.n_patches
+    ),
+    threshold: Annotated[
+        float, typer.Option(help="Patches need something brighter than this share of the brightest; 0: any.")
+    ] = _TRAIN.threshold,
+    percentiles: Annotated[
+        Literal["drawn", "fixed"], typer.Option(help="Normalise each patch by drawn ranks, or always the same.")
+    ] = _TRAIN.percentiles,
+    lo: Annotated[float, typer.Option(help="Lower percentile of images that are restored.")] = _TRAIN.lo,
+    hi: Annotated[float, typer.Option(help="Upper percentile of images that are restored.")] = _TRAIN.hi,
+    aside: Annotated[float, typer.Option(help="Share of the images that is kept aside.")] = _TRAIN.validation_fraction,
+    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
+    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
+        _TRAIN.time_limit_s
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="Patches per update.")] = _TRAIN.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")] = _TRAIN.learning_rate,
+    schedule: Annotated[
+        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
+    ] = _TRAIN.schedule,
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
+        _TRAIN.patience
+    ),
+    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
+        _TRAIN.average
+    ),
+    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    precision: Precision = "auto",
+    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
+        _TRAIN.stop_after
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
+    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a restoration on clean images alone, or on real pairs; Ctrl-C stops and keeps the best weights so far."""
+    from napari_cellenhance.workflows.train_care import run
+
+    request = CareRequest(
+        data=data, out=out, is_paired=pairs, data_root=data_root, axes=axes, channels=parse_channels(channels),
+        synthesis=_synthesis(psf, na, wavelength, pixel, step, index, levels, photons, minimum, opening, stretch),
+        model_id=model_id, title=title, init_from=init_from, n_dims=3 if volumes else 2, depth=depth, width=width,
+        kernel_px=kernel, loss=loss, patch_px=patch, n_patches=patches, threshold=threshold, percentiles=percentiles,
+        lo=lo, hi=hi, validation_fraction=aside, n_steps=steps, time_limit_s=time, batch_size=batch_size,
+        learning_rate=learning_rate, schedule=schedule, validate_every=validate_every, patience=patience,
+        average=average, keep=keep, seed=seed, device=device, precision=precision, stop_after=stop_after,
+        resume=resume, install=install, recipe_options=parse_settings(more or []),
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+        is_stopped = is_cancelled()
+    if not quiet:
+        typer.echo(f"model:   {result.model_id}{'' if install else ' (not installed)'}")
+        typer.echo(f"weights: {result.weights}")
+        typer.echo(f"card:    {result.card}")
+        typer.echo(f"curves:  {result.history}")
+        if result.exposures is not None:
+            typer.echo(f"drawn:   {result.exposures}")
+        scores = result.scores
+        typer.echo(
+            f"mean absolute error on images that were kept aside: {scores['mae']:.4f} (poor images: "
+            f"{scores['mae_of_input']:.4f}), loss {result.best_total:.4f} at update {result.best_step}; "
+            f"{result.stopped}"
+        )
+        if "factor" in scores:
+            typer.echo(
+                f"uncertainty: {100 * scores['within_half_before']:.0f} % of the pixels lay within σ·ln 2 (expected: "
+                f"50 %), so σ is multiplied by {scores['factor']:.2f}"
+            )
+    leave(is_stopped=is_stopped)
+
+
+def restore(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")],
+    model: Annotated[str, typer.Option(help="Restoration model; see 'cellenhance models list'.")],
+    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    channels: Channels = "all",
+    statistics: Annotated[
+        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
+    ] = _RESTORE.statistics,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=3, help="Apply again to the result: sharper, but noise may become structure.")
+    ] = _RESTORE.repeats,
+    uncertainty: Annotated[bool, typer.Option(help="Write the uncertainty of every pixel beside the image.")] = True,
+    device: Device = _RESTORE.device,
+    precision: Precision = _RESTORE.precision,
+    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
+    dtype: Annotated[
+        Literal["float32", "same"], typer.Option(help="Pixel type of the image: float32, or that of the file, rounded.")
+    ] = "float32",
+    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Restore an image file, or all images of a folder, with an uncertainty for every pixel."""
+    from napari_cellenhance.workflows import restore_files
+    from napari_cellenhance.workflows._file_loop import FileOutcome
+
+    settings = RestoreRequest(
+        image=None, axes=axes, model_id=model, channels=parse_channels(channels), statistics=statistics,
+        repeats=repeats, device=device, precision=precision, tile_px=tile,
+    )  # fmt: skip
+    request = restore_files.RestoreFilesRequest(
+        source=tuple(sources), target=target, settings=settings, dtype=dtype, has_uncertainty=uncertainty,
+        overwrite=overwrite,
+    )  # fmt: skip
+    line = ProgressLine(quiet)
+
+    def tell(outcome: FileOutcome) -> None:
+        line.clear()
+        tell_outcome(outcome, quiet)
+
+    with line, stoppable() as is_cancelled:
+        result = restore_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    if report is not None:
+        from napari_cellenhance.io.reports import write_json
+
+        write_json(report, [outcome.to_dict() for outcome in result.outcomes])
+    leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
+
+
+def evaluate_care(
+    data: Annotated[Path, typer.Argument(help="Folder with noisy/ and clean/, or a JSON list of pairs.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Results; made if missing.")],
+    data_root: DataRoot = None,
+    methods: Annotated[
+        str, typer.Option(help="Between commas; ids of models that restore or denoise, or their cards, count too.")
+    ] = ",".join(_EVALUATE.methods),
+    psf: Annotated[Literal["gaussian", "airy"], typer.Option(help="Of the deconvolution.")] = "gaussian",
+    na: Na = _OPTICS.na,
+    wavelength: Wavelength = _OPTICS.wavelength_um,
+    pixel: Annotated[float, typer.Option(help="Side of a pixel in µm; 0: several widths of the blur are tried.")] = (
+        _OPTICS.pixel_um
+    ),
+    repeats: Annotated[int, typer.Option(min=1, max=3, help="Applications of models that restore.")] = (
+        _EVALUATE.repeats
+    ),
+    device: Device = _EVALUATE.device,
+    precision: Precision = _EVALUATE.precision,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score restorations on pairs, beside classical filters, deconvolution and denoisers; nothing learns here."""
+    from napari_cellenhance.workflows.evaluate_care import run, save, to_markdown
+
+    request = EvaluateCareRequest(
+        data=data, out=out, data_root=data_root, methods=tuple(word.strip() for word in methods.split(",")),
+        optics=Optics(kind=psf, na=na, wavelength_um=wavelength, pixel_um=pixel), repeats=repeats, device=device,
+        precision=precision,
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if result.rows:
+        for path in save(result, request):
+            if not quiet:
+                typer.echo(path)
+        if not quiet:
+            typer.echo(to_markdown(result))
+    leave(is_stopped=not result.is_complete)
+
+
+def _synthesis(
+    psf: str, na: float, wavelength: float, pixel: float, step: float, index: float, levels: Path | None, photons: str,
+    minimum: float, opening: bool, stretch: str,
+) -> Synthesis:  # fmt: skip
+    kind: Any = psf if psf in ("gaussian", "airy", "none") else "gaussian"
+    if kind != psf and not Path(psf).is_file():
+        raise ParameterError(f"--psf is {psf!r}; expected gaussian, airy, none, or the image file of a point")
+    lo, hi = _two("--stretch", stretch)
+    chosen = Synthesis().levels if levels is None else _read_levels(levels)
+    if photons:
+        low, high = _two("--photons", photons)
+        chosen = tuple(replace(level, photons=(low, high)) for level in chosen)
+    return Synthesis(
+        optics=Optics(
+            kind=kind, na=na, wavelength_um=wavelength, pixel_um=pixel, step_um=step, refractive_index=index
+        ),
+        psf_file=None if kind == psf else psf,
+        preparation=Preparation(lo=lo, hi=hi, radius_px=minimum, is_opening=opening), levels=chosen,
+    )  # fmt: skip
+
+
+def _read_levels(path: Path) -> tuple[Level, ...]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"the levels {path} cannot be read ({error}); expected a JSON list") from error
+    if not isinstance(entries, list):
+        raise ParameterError(f"the levels {path} are no JSON list; expected [{{'name': …, 'gain': [0.4, 1.0]}}, …]")
+    return levels_from(entries)
+
+
+def _two(option: str, text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        raise ParameterError(f"{option} is {text!r}; expected two numbers, such as 20,200") from None
+    return low, high

@@ -1,0 +1,116 @@
+"""Restorations scored on pairs: what is compared, in which units, what is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.microscope import Level, Optics, blurred_by, point_spread
+from napari_cellenhance.core.models.csb_unet import CSBUNet
+from napari_cellenhance.core.normalize import fit_normalizer
+from napari_cellenhance.io.images import write
+from napari_cellenhance.workflows import restore, synthesize
+from napari_cellenhance.workflows.care_pairs import read_pair_files
+from napari_cellenhance.workflows.evaluate_care import CareEvaluation, EvaluateCareRequest, run, save, to_markdown
+from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
+
+OPTICS = Optics(na=0.4, wavelength_um=0.6, pixel_um=0.2)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Two clean images, each blurred and noisy once."""
+    (tmp_path / "data").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = np.zeros((40, 44))
+        image[rng.integers(4, 36, 30), rng.integers(4, 40, 30)] = rng.uniform(0.5, 1, 30)
+        image = blurred_by(image, point_spread(replace(OPTICS, na=0.8)))
+        write(tmp_path / "data" / f"{name}.tif", image, "YX")
+    level = Level(name="one", photons=(3000, 3000), sigma=(0.002, 0.002), gain=(0.7, 0.7))
+    synthesis = Synthesis(optics=OPTICS, levels=(level,))
+    synthesize.run(SynthesizeRequest(data=tmp_path / "data", out=tmp_path / "pairs", synthesis=synthesis))
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def model() -> str:
+    from napari_cellenhance.zoo.weights import save_user_model
+
+    torch.manual_seed(0)
+    net = CSBUNet(is_residual=True, is_probabilistic=True, has_norm=False, width=4)
+    card = {
+        "id": "toy", "title": "Toy", "summary": "Random weights.", "version": "1.0", "recipe": "care",
+        "architecture": net.architecture, "license": "CC0-1.0",
+        "normalization": {"name": "percentile", "parameters": {"lo": 2.0, "hi": 99.8, "clip": False}},
+        "strength": {"default": 1.0, "maximum": 1.0}, "training": {"calibration": {"factor": 0.5}},
+    }  # fmt: skip
+    return save_user_model(net.state_dict(), card).id
+
+
+def test_scores_are_after_the_best_affine_fit_and_deconvolution_undoes_blur(pairs: Path) -> None:
+    result = run(EvaluateCareRequest(data=pairs, methods=("noisy", "gaussian", "richardson-lucy"), optics=OPTICS))
+    assert result.is_complete and len(result.rows) == 6
+    pair = read_pair_files(pairs)[1]
+    x, y = pair.poor.astype(float).ravel(), pair.clean.astype(float).ravel()
+    residual = y - np.polyval(np.polyfit(x, y, 1), x)
+    span = np.ptp(y)
+    rows = {row["method"]: row for row in result.rows if row["image"] == pair.name}
+    assert rows["noisy"]["psnr"] == pytest.approx(10 * np.log10(span**2 / np.mean(residual**2)), abs=1e-4)
+    assert rows["noisy"]["mae"] == pytest.approx(np.abs(residual).mean() / span, rel=1e-4)
+    assert rows["noisy"]["within_half"] is None
+    assert rows["richardson-lucy"]["psnr"] > rows["noisy"]["psnr"] + 1
+    assert "gaussian of the objective" in rows["richardson-lucy"]["setting"]
+    blind = run(EvaluateCareRequest(data=pairs, methods=("richardson-lucy",)))
+    assert blind.rows[0]["setting"].startswith("σ")
+
+
+def test_models_are_scored_with_their_calibration(pairs: Path, model: str) -> None:
+    result = run(EvaluateCareRequest(data=pairs, methods=(model,), device="cpu", precision="float32"))
+    pair = read_pair_files(pairs)[0]
+    opened = restore.open_restorer(model, "cpu", "float32")
+    assert opened.restorer.scale_factor == 0.5
+    found = restore.apply(restore.RestoreRequest(image=pair.poor, axes="YX"), opened)
+    of_poor, of_clean = (fit_normalizer("percentile", image, lo=2, hi=99.8) for image in (pair.poor, pair.clean))
+    span = of_poor.parameters["p_high"] - of_poor.parameters["p_low"]
+    error = np.abs(of_poor.normalize(found.image) - of_clean.normalize(pair.clean))
+    assert found.uncertainty is not None
+    wanted = (error <= found.uncertainty / span * np.log(2)).mean()
+    assert result.rows[0]["within_half"] == pytest.approx(wanted, abs=0.01)
+    twice = run(EvaluateCareRequest(data=pairs, methods=(model,), device="cpu", precision="float32", repeats=2))
+    assert twice.rows[0]["setting"] == "2 times" and twice.rows[0]["psnr"] != result.rows[0]["psnr"]
+
+
+def test_denoisers_can_be_compared(pairs: Path) -> None:
+    request = EvaluateCareRequest(data=pairs, methods=("n2v2-fluorescence",), device="cpu", precision="float32")
+    rows = run(request).rows
+    assert len(rows) == 2 and rows[0]["within_half"] is None and rows[0]["psnr"] > 5
+
+
+def test_records_tables_and_pictures(pairs: Path, model: str, tmp_path: Path) -> None:
+    request = EvaluateCareRequest(data=pairs, out=tmp_path / "out", methods=("noisy", model), device="cpu")
+    result = run(request)
+    assert {path.name for path in save(result, request)} >= {"scores.json", "scores.csv", "scores.md", "pictures.png"}
+    assert len(json.loads((tmp_path / "out" / "scores.json").read_text())["rows"]) == 4
+    table = to_markdown(result).splitlines()
+    assert "within σ·ln 2" in table[0] and table[2].startswith("| poor image |") and table[2].endswith("| – |")
+    assert [picture.title for picture in next(iter(result.pictures.values()))] == ["poor image", "toy", "clean"]
+    with pytest.raises(ParameterError, match="nothing was scored"):
+        save(CareEvaluation(rows=[]), request)
+
+
+def test_unknown_methods_and_a_stop(pairs: Path, seeded_model: str) -> None:
+    for name in ("magic", seeded_model):
+        with pytest.raises(ParameterError, match=f"no method '{name}'"):
+            run(EvaluateCareRequest(data=pairs, methods=("noisy", name)))
+    with pytest.raises(ParameterError, match="no method was chosen"):
+        EvaluateCareRequest(methods=())
+    asked = iter([False, False, False, True])
+    part = run(EvaluateCareRequest(data=pairs, methods=("noisy", "gaussian")), is_cancelled=lambda: next(asked))
+    assert not part.is_complete and len(part.rows) == 3
