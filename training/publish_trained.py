@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--title", required=True)
     parser.add_argument("--summary", required=True)
     parser.add_argument("--license", default="BSD-3-Clause", help="of the weights")
-    parser.add_argument("--scores", type=Path, required=True, help="scores.json of `cellenhance evaluate …`, with a list of rows")
+    parser.add_argument("--scores", type=Path, required=True, help="scores.json of an evaluation, with a list of rows")
     parser.add_argument("--notes", default="")
     options = parser.parse_args()
 

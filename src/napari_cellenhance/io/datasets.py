@@ -73,9 +73,7 @@ def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
     return ImageSource(str(entry.get("name", "images")), images, diameters, labels, float(entry.get("weight", 1.0)))
 
 
-def read_planes(
-    entry: Mapping[str, Any], root: Path
-) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
+def read_planes(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
     """Planes of a source in their own grey values, and the labels of each where there are any.
 
     Raises
