@@ -35,6 +35,17 @@ def test_every_pixel_is_as_likely_as_any_other() -> None:
     assert edge == pytest.approx(counts[5:15, 5:15].mean(), rel=0.05)
 
 
+def test_the_grid_of_boxes_is_not_always_the_same() -> None:
+    """With a fixed grid of 5 px two pixels of one box would never be hidden together."""
+    rng, together = np.random.default_rng(7), 0
+    for _ in range(300):
+        mask = np.zeros((20, 20), bool)
+        mask[tuple(draw_spots((20, 20), 4.0, rng).T)] = True
+        beside = mask[:, :-1] & mask[:, 1:]
+        together += int(beside[:, np.arange(19) % 5 != 4].sum())
+    assert together > 20
+
+
 def test_spots_are_spread_evenly_and_distinct() -> None:
     """T-V1: one per box, so two spots are never in the same window of half a box."""
     rng = np.random.default_rng(2)

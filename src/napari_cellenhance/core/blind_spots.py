@@ -99,7 +99,7 @@ def draw_spots(shape: Sequence[int], percent: float, rng: np.random.Generator) -
     """
     n_dims = len(shape)
     side = max(1.0, (100.0 / percent) ** (1.0 / n_dims))
-    # The grid starts at random, so that every pixel is as likely as any other.
+    # The grid starts at random, so that no two pixels always share a box and are never hidden together.
     start = rng.random(n_dims) * side
     counts = [int(np.ceil((size + begin) / side)) for size, begin in zip(shape, start, strict=True)]
     boxes = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1).reshape(-1, n_dims)
