@@ -10,6 +10,8 @@ Needs a display; without one use
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
+
+from napari_cellenhance.zoo.folders import MODELS_VARIABLE
 
 PLUGIN, DOCK, MEASURE_DOCK, TEACH_DOCK = "napari-cellenhance", "Enhance cells", "Measure", "Teach it your cells"
 DENOISE_DOCK = "Denoise"
@@ -281,6 +285,13 @@ def main() -> None:
     parser.add_argument("--only", default=None, help="part of the name of the scenes to play: teach")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as models:
+        os.environ.setdefault(MODELS_VARIABLE, models)  # what is trained for a picture is not a model of the user
+        take(arguments)
+
+
+def take(arguments: argparse.Namespace) -> None:
+    """Play the scenes and save their pictures."""
     import napari
 
     viewer = napari.Viewer(title="napari", show=True)
