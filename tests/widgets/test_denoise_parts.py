@@ -168,8 +168,15 @@ def test_the_picture_of_a_training_is_one_layer_that_comes_and_goes() -> None:
 
 
 def test_a_run_hands_over_each_picture_once_and_ends_with_its_dock() -> None:
+    class Nothing(TrainingRun[Any, str]):
+        def resumed(self) -> Nothing:
+            return self
+
+        def __call__(self, on_progress: Any, is_cancelled: Any) -> None:
+            return None
+
     gone = threading.Event()
-    run: TrainingRun[Any, str] = TrainingRun("request", gone)
+    run = Nothing("request", gone)
     run.keep_seen("first")
     run.keep_seen("second")
     assert run.take_seen() == "second" and run.take_seen() is None

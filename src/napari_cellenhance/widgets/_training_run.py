@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def ended_how(stopped: str) -> str:
     }.get(stopped, "Ended")
 
 
-class TrainingRun(Generic[Request, Seen]):
+class TrainingRun(ABC, Generic[Request, Seen]):
     """The call that the worker makes. ``stop`` keeps the best model so far; the worker's cancel keeps the checkpoint.
 
     Parameters
@@ -111,13 +112,13 @@ class TrainingRun(Generic[Request, Seen]):
         """Whether somebody asked to stop."""
         return self._stop.is_set()
 
+    @abstractmethod
     def resumed(self) -> TrainingRun[Request, Seen]:
         """The same training, to go on from its checkpoint."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, on_progress: OnProgress, is_cancelled: IsCancelled) -> Any:
         """Train; called in the thread."""
-        raise NotImplementedError
 
     # --- between the window and the thread ------------------------------------------------
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["SUFFIXES", "Targets", "find_sources", "plan", "plan_targets"]
+__all__ = ["SUFFIXES", "Targets", "find_sources", "path_beside", "plan", "plan_targets"]
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".png")
 """Endings of files that are picked up from a folder; longest first, so that ``.ome`` is not left on a stem."""
@@ -124,6 +124,12 @@ def plan_targets(
             raise ParameterError(f"{path} cannot be written; expected a name ending in {', '.join(SUFFIXES)}")
     _refuse_clashes(plan)
     return plan
+
+
+def path_beside(path: Path, name: str) -> Path:
+    """File of a further result, beside that at ``path``: the same name with ``_name`` before its ending."""
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{name}.ome.tif")
 
 
 def _is_image(path: Path) -> bool:

@@ -17,7 +17,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )
-from napari_cellenhance.workflows._targets import SUFFIXES, Targets, plan
+from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.denoise_files import as_dtype
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.restore import OpenedRestorer, RestoreRequest
@@ -60,8 +60,7 @@ class RestoreFilesRequest:
 
 def uncertainty_path(image: Path) -> Path:
     """File of the uncertainty beside that of the image."""
-    suffix = next((s for s in SUFFIXES if image.name.lower().endswith(s)), image.suffix)
-    return image.with_name(f"{image.name[: len(image.name) - len(suffix)]}_uncertainty.ome.tif")
+    return path_beside(image, "uncertainty")
 
 
 def run(

@@ -17,7 +17,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )  # fmt: skip
-from napari_cellenhance.workflows._targets import SUFFIXES, Targets, plan
+from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.segment_model import ModelSegmentation, OpenedSegmenter, SegmentModelRequest
 
@@ -113,7 +113,7 @@ def _segment_file(
 
     known = segment_model.outputs_of(opened.card)
     maps: list[str] = [name for name in MAPS if name in settings.outputs and name in known]
-    beside = {name: _beside(targets.image, name) for name in maps}
+    beside = {name: path_beside(targets.image, name) for name in maps}
     for path in beside.values():
         refuse_hopeless(replace(targets, image=path), request.overwrite)
     refuse_hopeless(targets, request.overwrite)
@@ -130,11 +130,6 @@ def _segment_file(
     main = result.instances if _has_objects(request, opened) else result.classes
     _write(request, targets, beside, file, result, main)
     return file.notes + result.warnings
-
-
-def _beside(path: Path, name: str) -> Path:
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
-    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{name}.ome.tif")
 
 
 def _write(
