@@ -10,10 +10,14 @@ import pytest
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.metrics import iou, match_points
 from napari_cellenhance.core.postprocess import (
+    CleanOptions,
     blob_candidates,
     centroids,
+    clean_labels,
     detect_blobs,
+    ellipse,
     gaussian_derivative,
+    label_boxes,
     label_mask,
     laplacian_of_gaussian,
     segment,
@@ -272,3 +276,87 @@ def test_a_small_hole_is_no_neck_and_is_filled() -> None:
     two = disc | ((y - 30) ** 2 + (x - 58) ** 2 < 14**2)
     assert label_mask(two).max() == 2 and label_mask(two, split_touching=False).max() == 1
     assert not label_mask(disc, min_size_px=10**4).any()
+
+
+# --- objects of a semantic filter ------------------------------------------------------------
+
+
+def test_a_filtered_plane_is_opened_filled_cut_and_sifted() -> None:
+    image = discs([(40, 25), (40, 52)], 15)  # discs that touch
+    image[38:43, 22:28] = 0  # a hole
+    image[5:25, 80] = 1  # a thread that the opening takes
+    image[60:70, 80:90] = 1  # 100 px, less than 300
+    labels = clean_labels(image)
+    assert labels.dtype == np.uint32 and labels.max() == 2
+    assert labels[40, 25] == 1 and labels[40, 52] == 2
+    assert labels[40, 15] == labels[35, 25] and labels[40, 60] == labels[30, 52]
+    assert not labels[5:25, 80].any() and not labels[60:70, 80:90].any()
+    assert clean_labels(image, CleanOptions(min_size_px=50)).max() == 3
+    assert clean_labels(image, CleanOptions(split_touching=False)).max() == 1
+
+
+def test_the_hole_stays_open_where_it_is_the_ground() -> None:
+    image = discs([(40, 50)], 20) - discs([(40, 50)], 8)
+    image[40, 50:] = 0  # a cut to the outside
+    image[38:43, 50:] = 0
+    assert clean_labels(image, CleanOptions(split_touching=False, n_openings=0))[40, 50] == 0
+
+
+def test_the_edge_of_the_image_erodes_nothing() -> None:
+    image = np.zeros((40, 40), np.float32)
+    image[:, :20] = 1
+    assert (clean_labels(image) > 0).sum() == 40 * 20
+
+
+def test_the_threshold_is_lowered_by_its_factor() -> None:
+    image = discs([(40, 25)], 14) + np.float32(0.45) * discs([(40, 75)], 14)
+    of_half = CleanOptions(method="manual", threshold_value=0.5)
+    assert clean_labels(image, of_half).max() == 1
+    assert clean_labels(image, CleanOptions(method="manual", threshold_value=0.5, threshold_factor=0.8)).max() == 2
+
+
+def test_a_closing_joins_what_boxes_should_hold_together() -> None:
+    image = np.zeros((60, 80), np.float32)
+    image[20:40, 20:40] = image[20:40, 43:63] = 1
+    plain = CleanOptions(split_touching=False)
+    assert clean_labels(image, plain).max() == 2
+    closed = clean_labels(image, CleanOptions(split_touching=False, closing_px=5))
+    assert closed.max() == 1
+    assert label_boxes(closed).tolist() == [[[19.5, 19.5], [19.5, 62.5], [39.5, 62.5], [39.5, 19.5]]]
+
+
+def test_nothing_and_pixels_that_are_no_numbers_are_ground() -> None:
+    assert not clean_labels(np.zeros((30, 30))).any()
+    assert clean_labels(np.zeros((0, 5))).shape == (0, 5)
+    image = discs([(40, 50)], 20)
+    image[:, 90:] = np.nan
+    labels = clean_labels(image)
+    assert labels.max() == 1 and not labels[:, 90:].any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"threshold_factor": 0}, {"n_openings": -1}, {"closing_px": 4}, {"window_px": 10}, {"min_size_px": -1}],
+)
+def test_options_out_of_range_are_refused(wrong: Any) -> None:
+    with pytest.raises(ParameterError, match="expected"):
+        CleanOptions(**wrong)
+
+
+def test_only_planes_are_labelled_and_boxed() -> None:
+    with pytest.raises(ImageError, match="plane by plane"):
+        clean_labels(np.zeros((2, 5, 5)))
+    with pytest.raises(ImageError, match="plane by plane"):
+        label_boxes(np.zeros((2, 5, 5), int))
+
+
+def test_the_ellipse_of_eleven_is_a_disc() -> None:
+    # √(25 − dy²) for dy = 5, 4, 3, 2: 0, 3, 4, 4.58, rounded.
+    assert ellipse(11).sum(axis=1).tolist() == [1, 7, 9, 11, 11, 11, 11, 11, 9, 7, 1]
+
+
+def test_boxes_of_no_object_and_of_ids_with_gaps() -> None:
+    assert label_boxes(np.zeros((4, 4), np.uint32)).shape == (0, 4, 2)
+    labels = np.zeros((6, 6), np.uint32)
+    labels[4, 4], labels[0:2, 0:3] = 7, 90
+    assert label_boxes(labels)[:, 0].tolist() == [[3.5, 3.5], [-0.5, -0.5]]
