@@ -15,6 +15,7 @@ from napari_cellenhance.core.models.denoiser import DenoisingNetwork
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
 from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
+from napari_cellenhance.core.models.semantic_unet import SemanticUNet
 from napari_cellenhance.core.models.stardist import StarDist
 from napari_cellenhance.core.models.voidseg import VoidSegNetwork
 
@@ -59,10 +60,14 @@ def _denoised_stardist(settings: dict[str, Any]) -> nn.Module:
     return DenoisedStarDist(**settings)
 
 
+def _semantic_unet(settings: dict[str, Any]) -> nn.Module:
+    return SemanticUNet(**settings)
+
+
 _BUILDERS = {
     "nunet": _nunet, "nunet-blend": _nunet_blend, "aep": _aep, "plain-segmenter": _plain_segmenter,
     "csb-unet": _csb_unet, "denoiser": _denoiser, "stardist": _stardist, "voidseg": _voidseg,
-    "denoised-stardist": _denoised_stardist,
+    "denoised-stardist": _denoised_stardist, "semantic-unet": _semantic_unet,
 }  # fmt: skip
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from napari_cellenhance.core.models.csb_unet import CSBUNet, as_scale
 
-__all__ = ["FoldedUNet"]
+__all__ = ["FoldedConv", "FoldedUNet", "FoldedUpConv"]
 
 
-class _Conv(nn.Module):
+class FoldedConv(nn.Module):
     """Convolution with folded norm."""
 
     weight: Tensor
@@ -38,7 +38,7 @@ class _Conv(nn.Module):
         return run(x, self.weight, self.bias, padding=self.padding)  # type: ignore[no-any-return]
 
 
-class _UpConv(nn.Module):
+class FoldedUpConv(nn.Module):
     """Nearest ×2 and 3×3 convolution of (enlarged, skip), as one transposed convolution and one plain one."""
 
     weight: Tensor
@@ -53,7 +53,7 @@ class _UpConv(nn.Module):
         self.register_buffer("weight", up.transpose(0, 1).to(dtype).contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias.to(dtype))
         has_skip = weight.shape[1] > n_up
-        self.of_skip = _Conv(weight[:, n_up:], torch.zeros_like(bias), dtype) if has_skip else None
+        self.of_skip = FoldedConv(weight[:, n_up:], torch.zeros_like(bias), dtype) if has_skip else None
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         y = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
@@ -77,9 +77,9 @@ class FoldedUNet(nn.Module):
         self.settings, self.n_out, self.is_residual, self.dtype = s, net.n_out, net.is_residual, dtype
         self.is_rewritten = s.n_dims == 2 and s.kernel_px == 3
         self.down = nn.ModuleList(
-            nn.ModuleList(_Conv(*_fold(one), dtype) for one in pair) for pair in _pairs(body.down)
+            nn.ModuleList(FoldedConv(*_fold(one), dtype) for one in pair) for pair in _pairs(body.down)
         )
-        self.middle = nn.ModuleList(_Conv(*_fold(one), dtype) for one in body.middle)
+        self.middle = nn.ModuleList(FoldedConv(*_fold(one), dtype) for one in body.middle)
         self.pool = body.pool
         self.up_first, self.up_second = nn.ModuleList(), nn.ModuleList()
         for index, (first, second) in enumerate(_pairs(body.up)):
@@ -87,10 +87,10 @@ class FoldedUNet(nn.Module):
             n = s.depth - 1 - index
             n_up = s.width * 2**n
             is_up = self.is_rewritten
-            self.up_first.append(_UpConv(weight, bias, n_up, dtype) if is_up else _Conv(weight, bias, dtype))
-            self.up_second.append(_Conv(*_fold(second), dtype))
+            self.up_first.append(FoldedUpConv(weight, bias, n_up, dtype) if is_up else FoldedConv(weight, bias, dtype))
+            self.up_second.append(FoldedConv(*_fold(second), dtype))
         heads = (net.head,) if net.scale_head is None else (net.head, net.scale_head)
-        self.heads = nn.ModuleList(_Conv(*_weights(head), torch.float32) for head in heads)
+        self.heads = nn.ModuleList(FoldedConv(*_weights(head), torch.float32) for head in heads)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
