@@ -136,7 +136,7 @@ class CropSet:
     white: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = {one.pixels.shape[2:] for one in (*self.target, *self.unwanted, *self.backgrounds)}
+        shapes = {one.shape[2:] for one in self._images}
         if len(shapes) > 1:
             kinds = sorted("grey" if not shape else f"{shape[0]} channels" for shape in shapes)
             raise ImageError(f"crops of different kinds ({', '.join(kinds)}) cannot be used together; choose one kind")
@@ -147,21 +147,24 @@ class CropSet:
             )
 
     @property
+    def _images(self) -> list[Pixels]:
+        return [one.pixels for one in (*self.target, *self.unwanted)] + [one.pixels for one in self.backgrounds]
+
+    @property
     def is_colour(self) -> bool:
         """Pixels have an axis of channels."""
-        every = (*self.target, *self.unwanted, *self.backgrounds)
-        return bool(every) and every[0].pixels.ndim == 3
+        return bool(self._images) and self._images[0].ndim == 3
 
     @property
     def n_channels(self) -> int:
         """1 for grey values."""
-        every = (*self.target, *self.unwanted, *self.backgrounds)
-        return int(every[0].pixels.shape[2]) if self.is_colour else 1
+        return int(self._images[0].shape[2]) if self.is_colour else 1
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the images, in alphabetical order."""
-        return tuple(sorted({one.source for one in (*self.target, *self.unwanted, *self.backgrounds)}))
+        of_crops = {one.source for one in (*self.target, *self.unwanted)}
+        return tuple(sorted(of_crops | {one.source for one in self.backgrounds}))
 
     def swapped(self) -> CropSet:
         """The other kind becomes the one to keep."""

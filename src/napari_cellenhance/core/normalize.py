@@ -25,6 +25,7 @@ _SETTINGS: Mapping[str, Mapping[str, float | bool]] = {
     "log": {},
     "minmax": {},
     "fixed": {"low": 0.0, "high": 1.0},
+    "fixed_log": {"low": 0.0, "high": 1.0},
 }
 """Normalisers and the settings each takes, with their defaults."""
 
@@ -36,9 +37,12 @@ _MEASURED: Mapping[str, tuple[str, ...]] = {
     "log": ("a", "b"),
     "minmax": ("low", "high"),
     "fixed": (),
+    "fixed_log": (),
 }
 """What each measures on the image."""
 
+_LOGARITHMIC: Mapping[str, str] = {"log": "a", "fixed_log": "low"}
+"""Normalisers with a logarithm, and the parameter that values are cut off at."""
 _BLOCK_PX = 1 << 20
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _CLEAR_SKEWNESS = 0.25
@@ -54,7 +58,9 @@ class Normalizer:
     name : str
         ``percentile``: (x − p_low) / (p_high − p_low), clipped to [0, 1] if ``clip``.
         ``minmax``: the same with the smallest and largest value.
-        ``fixed``: (x − low) / (high − low) with two given values, the same for every image.
+        ``fixed``: (x − low) / (high − low) with two given values, the same for every image; low above high turns dark
+        into bright.
+        ``fixed_log``: as ``log``, with two given values, 0 ≤ low < high.
         ``meanstd``: (x − mean) / std.
         ``unit8``: x / 255, for data that are 0…255 by definition.
         ``p99``: x / p99.
@@ -80,7 +86,7 @@ class Normalizer:
     def is_flat(self) -> bool:
         """Whether the image had no contrast to speak of; ``normalize`` then returns zeros."""
         low, high = self._ends()
-        return not high > low
+        return low == high if self.name == "fixed" else not high > low
 
     def normalize(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Normalise an image of any shape.
@@ -106,7 +112,7 @@ class Normalizer:
         """
         low, _ = self._ends()
         if self.is_flat:
-            return np.full(np.shape(image), np.expm1(low) if self.name == "log" else low, np.float64)
+            return np.full(np.shape(image), np.expm1(low) if self.name in _LOGARITHMIC else low, np.float64)
         return _in_blocks(image, self._backward, np.float64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,13 +149,15 @@ class Normalizer:
                 return 0.0, p["p99"]
             case "log":
                 return float(np.log1p(p["a"])), float(np.log1p(p["b"]))
+            case "fixed_log":
+                return float(np.log1p(p["low"])), float(np.log1p(p["high"]))
             case _:
                 return 0.0, 255.0
 
     def _forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         low, high = self._ends()
-        if self.name == "log":
-            x = np.log1p(np.maximum(x, self.parameters["a"]))
+        if self.name in _LOGARITHMIC:
+            x = np.log1p(np.maximum(x, self.parameters[_LOGARITHMIC[self.name]]))
         # A range beyond the largest float64 overflows; a quarter of it does not.
         share = 1.0 if np.isfinite(high - low) else 0.25
         extent = high * share - low * share
@@ -166,7 +174,7 @@ class Normalizer:
         low, high = self._ends()
         with np.errstate(over="ignore"):
             x = low * (1.0 - y) + high * y
-            return np.expm1(x) if self.name == "log" else x
+            return np.expm1(x) if self.name in _LOGARITHMIC else x
 
 
 def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **settings: float | bool) -> Normalizer:
@@ -175,11 +183,12 @@ def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **s
     Parameters
     ----------
     name : str
-        percentile, meanstd, unit8, p99, log, minmax or fixed; see :class:`Normalizer`.
+        percentile, meanstd, unit8, p99, log, minmax, fixed or fixed_log; see :class:`Normalizer`.
     images : ndarray, or sequence of ndarray
         Whole planes or stacks of any shape; NaN, infinities and masked pixels are ignored.
     **settings
-        Of ``percentile``: ``lo`` and ``hi`` in percent, ``clip``, ``eps``. Of ``fixed``: ``low`` and ``high``.
+        Of ``percentile``: ``lo`` and ``hi`` in percent, ``clip``, ``eps``. Of ``fixed`` and ``fixed_log``: ``low`` and
+        ``high``.
 
     Returns
     -------
@@ -205,6 +214,8 @@ def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **s
     chosen = {key: float(settings.get(key, default)) for key, default in defaults.items()}
     if name == "percentile" and not 0.0 <= chosen["lo"] < chosen["hi"] <= 100.0:
         raise ParameterError(f"percentiles are {chosen['lo']} and {chosen['hi']}; expected 0 ≤ lo < hi ≤ 100")
+    if name == "fixed_log" and not 0.0 <= chosen["low"] < chosen["high"]:
+        raise ParameterError(f"the logarithm runs from {chosen['low']} to {chosen['high']}; expected 0 ≤ low < high")
     values = _finite_values([images] if isinstance(images, np.ndarray) else list(images))
     return Normalizer(name, chosen | _measure(name, values, chosen))
 

@@ -1,8 +1,8 @@
 """Losses of a regression on pairs, and what each of them learns where the pairs disagree.
 
 A network that sees the same input with many targets learns the *median* of them with the absolute error, and the *mean*
-with the squared one. Where an object covers a pixel in one frame of five, the median is the pixel without the object, the
-mean is a ghost of it.
+with the squared one. Where an object covers a pixel in one frame of five, the median is the pixel without the object,
+the mean is a ghost of it.
 
 The trap: ``SmoothL1`` is quadratic below β. With β = 1 and images in [0, 1] no residual is larger, so that it is half
 the squared error and learns the mean, whatever its name says. With β = 0.01 it learns the median, smoothly.

@@ -34,6 +34,7 @@ class FoldedConv(nn.Module):
         self.register_buffer("bias", bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, …) → the same size."""
         run: Any = F.conv2d if self.n_dims == 2 else F.conv3d
         return run(x, self.weight, self.bias, padding=self.padding)  # type: ignore[no-any-return]
 
@@ -56,6 +57,7 @@ class FoldedUpConv(nn.Module):
         self.of_skip = FoldedConv(weight[:, n_up:], torch.zeros_like(bias), dtype) if has_skip else None
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """(N, C, Y, X) and what joins it at twice the size → twice the size."""
         y = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
         return y if self.of_skip is None or skip is None else y.add_(self.of_skip(skip))
 
