@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from scipy.ndimage import convolve, grey_opening, minimum_filter
+from scipy.ndimage import convolve, gaussian_filter, grey_opening, minimum_filter
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.microscope import (
@@ -128,6 +128,22 @@ def test_read_noise_is_scaled_by_the_gain_too_and_what_is_too_bright_saturates()
     over, _ = expose(flat, psf, replace(NO_NOISE, gain=(3, 3)), (2,))
     assert over.max() == 1.0
     assert expose(flat, psf, replace(NO_NOISE, gain=(3, 3), saturation=float("inf")), (2,))[0].max() == 1.5
+
+
+def test_extra_blur_is_drawn_in_pixels_and_leaves_the_noise_of_sharp_levels_as_it_was() -> None:
+    target, psf = _cells(48, 48), point_spread(Optics(kind="none"))
+    level = replace(NO_NOISE, blur=(1.5, 1.5))
+    image, drawn = expose(target, psf, level, (0,))
+    assert drawn.blur == 1.5 and drawn.to_dict()["blur"] == 1.5
+    assert np.allclose(image, gaussian_filter(target, 1.5, mode="reflect"), atol=1e-6)
+    sharp, noisy = (
+        expose(target, psf, replace(LEVELS[0], blur=blur, saturation=float("inf")), (4,))[1]
+        for blur in ((0.0, 0.0), (0.5, 2.0))
+    )
+    assert sharp.blur == 0 and 0.5 <= noisy.blur <= 2.0
+    assert (sharp.photons, sharp.sigma, sharp.gain) == (noisy.photons, noisy.sigma, noisy.gain)
+    with pytest.raises(ParameterError, match="blur"):
+        replace(NO_NOISE, blur=(2.0, 1.0))
 
 
 # --- T-C7: levels and seeds ------------------------------------------------------------------

@@ -31,12 +31,15 @@ def _write_index(folder: Path) -> None:
 def test_index_filters_by_column_and_size_and_measures_diameters(tmp_path: Path) -> None:
     _write_index(tmp_path)
     spec = {
-        "sources": [{"name": "all", "index": "index.json"}, {"name": "large", "index": "index.json", "min_side_px": 45}]
-    }
+        "sources": [
+            {"name": "all", "index": "index.json"}, {"name": "large", "index": "index.json", "min_side_px": 45},
+            {"name": "first", "index": "index.json", "pages": [0]},
+        ]
+    }  # fmt: skip
     (tmp_path / "sources.json").write_text(json.dumps(spec), encoding="utf-8")
-    every, large = read_sources(tmp_path / "sources.json")
+    every, large, first = read_sources(tmp_path / "sources.json")
     assert [i.shape for i in every.images] == [(40, 40), (50, 50)]
-    assert [i.shape for i in large.images] == [(50, 50)]
+    assert [i.shape for i in large.images] == [(50, 50)] and [i.shape for i in first.images] == [(40, 40)]
     assert every.diameters_px[0] == pytest.approx(2 * np.sqrt(100 / np.pi))
     assert every.images[0].dtype == np.float32 and 0 <= every.images[0].min() <= every.images[0].max() <= 1
     assert every.labels[0] is not None and every.labels[0].max() == 1

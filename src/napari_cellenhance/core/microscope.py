@@ -318,6 +318,9 @@ class Level:
         Intensity factor; below 1 the image is under-, above 1 over-exposed.
     saturation : float
         Brightest value that the camera can tell; infinite: any.
+    blur : (float, float)
+        Standard deviation of a Gaussian that blurs on top of the point spread function, in px: a poorer objective, or
+        a sample out of focus; 0: none.
     """
 
     name: str
@@ -326,11 +329,12 @@ class Level:
     amplitude: tuple[float, float] = (0.75, 1.0)
     gain: tuple[float, float] = (0.4, 1.0)
     saturation: float = 1.0
+    blur: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         for what, (low, high), least in (
             ("photons", self.photons, 1e-9), ("sigma", self.sigma, 0.0), ("amplitude", self.amplitude, 0.0),
-            ("gain", self.gain, 1e-9),
+            ("gain", self.gain, 1e-9), ("blur", self.blur, 0.0),
         ):  # fmt: skip
             if not least <= low <= high or (np.isinf(high) and (what != "photons" or np.isfinite(low))):
                 raise ParameterError(
@@ -392,6 +396,7 @@ class Exposure:
     gain: float
     saturation: float
     seed: tuple[int, ...]
+    blur: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; infinite values become None."""
@@ -416,13 +421,18 @@ def expose(target: Image, psf: NDArray[np.float64], level: Level, seed: Sequence
         Below 0 where read noise brings it there, cut off at the saturation.
     exposure : Exposure
     """
+    from scipy.ndimage import gaussian_filter
+
     rng = np.random.default_rng(list(seed))
     drawn = Exposure(
         level=level.name, photons=_log_uniform(level.photons, rng), sigma=float(rng.uniform(*level.sigma)),
         amplitude=float(rng.uniform(*level.amplitude)), gain=float(rng.uniform(*level.gain)),
         saturation=level.saturation, seed=tuple(int(n) for n in seed),
+        blur=float(rng.uniform(*level.blur)) if level.blur[1] else 0.0,  # without blur, noise stays as it was
     )  # fmt: skip
     blurred = np.maximum(blurred_by(target, psf), np.float32(0))  # rounding of the Fourier transform
+    if drawn.blur:
+        blurred = gaussian_filter(blurred, drawn.blur, mode="reflect")
     noisy = CameraNoise(drawn.photons, drawn.sigma * drawn.amplitude).add(blurred, rng)
     return np.minimum(noisy * np.float32(drawn.gain), np.float32(drawn.saturation)), drawn
 

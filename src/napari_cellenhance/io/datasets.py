@@ -21,6 +21,7 @@ _SUFFIXES = {".tif", ".tiff", ".png"}
 _KNOWN = {
     "name", "index", "where", "npz", "key", "planes", "folder", "object_diameter_px",
     "objects_are_dark", "license", "min_side_px", "max_side_px", "weight",
+    "pages",
 }  # fmt: skip
 
 
@@ -64,7 +65,10 @@ def read_sources(
 
 
 def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
-    """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` (``key``, ``planes``) or ``folder``."""
+    """Read one source: ``index`` (multi-page TIFFs listed in JSON), ``npz`` (``key``, ``planes``) or ``folder``.
+
+    Of an index ``where`` (values of its rows), ``min_side_px``, ``max_side_px`` and ``pages`` (a list) choose images.
+    """
     planes, labels = read_planes(entry, root)
     dark = bool(entry.get("objects_are_dark", False))
     given = entry.get("object_diameter_px")
@@ -120,20 +124,23 @@ def _from_index(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]
             f"{index} could not be read as the index of a data set ({error}); check --data-root"
         ) from error
     low, high = entry.get("min_side_px", 0), entry.get("max_side_px", 10**9)
+    pages = entry.get("pages")
     files: dict[str, tifffile.TiffFile] = {}
     planes: list[NDArray[Any]] = []
     labels: list[NDArray[np.integer] | None] = []
     try:
         for row in rows:
-            if all(row.get(k) == v for k, v in entry.get("where", {}).items()) and low <= max(row["shape"][:2]) <= high:
-                pages = []
+            is_listed = pages is None or row["page"] in pages
+            is_alike = all(row.get(k) == v for k, v in entry.get("where", {}).items())
+            if is_listed and is_alike and low <= max(row["shape"][:2]) <= high:
+                both = []
                 for kind in ("images", "labels"):
                     name = row[kind]
                     if name not in files:
                         files[name] = tifffile.TiffFile(index.parent / name)
-                    pages.append(files[name].pages[row["page"]].asarray())
-                planes.append(_grey(pages[0]) if pages[0].ndim == 3 else pages[0])
-                labels.append(pages[1])
+                    both.append(files[name].pages[row["page"]].asarray())
+                planes.append(_grey(both[0]) if both[0].ndim == 3 else both[0])
+                labels.append(both[1])
     finally:
         for file in files.values():
             file.close()
