@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ import numpy as np
 from napari_cellenhance.core.errors import ParameterError, TrainingError
 from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.workflows._settings_file import CHECKPOINT, remember
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
-from napari_cellenhance.workflows.train_progress import Report
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
+from napari_cellenhance.workflows.train_progress import Report, TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitSettings, FitState, TrainableRecipe
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
     "LOOP_FIELDS",
@@ -30,9 +31,11 @@ __all__ = [
     "OnGlimpse",
     "Showing",
     "ViewedWindow",
+    "Watch",
     "checkpoint_of",
     "fit_settings",
     "pace",
+    "run_course",
     "run_loop",
     "threads",
     "timed",
@@ -60,6 +63,8 @@ class LoopRequest:
     ----------
     out : path
         Folder for the weights, the card, the curves and the checkpoint; made if missing.
+    model_id : str
+        Of the model that is made; begins the names of its files.
     init_from : str, optional
         Id of a model to start from. Default: random weights.
     n_steps : int
@@ -79,6 +84,7 @@ class LoopRequest:
     """
 
     out: str | os.PathLike[str]
+    model_id: str = "custom"
     init_from: str | None = None
     n_steps: int = 600
     time_limit_s: float = 0.0
@@ -224,6 +230,65 @@ def pace(recipe: TrainableRecipe) -> tuple[float, float]:
     validation_s = time.monotonic() - begun
     recipe.module.load_state_dict(kept)
     return float(np.median(times[1:])), validation_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told of a training, and who may end it; as in the ``run`` of every training."""
+
+    on_progress: OnProgress
+    is_cancelled: IsCancelled
+    is_discarded: IsCancelled
+    look: Look
+    on_glimpse: OnGlimpse
+
+
+AnySetup = TypeVar("AnySetup", bound=Setup)
+AnyResult = TypeVar("AnyResult", bound=TrainResult)
+
+
+def run_course(
+    request: AnyRequest,
+    watch: Watch,
+    remembered: tuple[str, ...],
+    result_type: type[AnyResult],
+    *,
+    prepare: Callable[[AnyRequest], AnySetup],
+    publish: Callable[[AnySetup, FitState, str], tuple[ModelCard, Mapping[str, Any]]],
+    known: Callable[[AnySetup, FitState], Mapping[str, Any]] = lambda setup, ended: {},
+) -> AnyResult:
+    """The whole course of a training: prepare, train, and publish unless it was discarded.
+
+    Parameters
+    ----------
+    remembered : tuple of str
+        As for :func:`run_loop`.
+    result_type : type
+        Of what comes back.
+    prepare, publish : callable
+        What the method does before the first and after the last update; ``publish`` also gives fields of the result.
+    known : callable
+        Fields of the result that are known of a discarded training, too.
+    """
+    from napari_cellenhance.core.memory import keep_memory
+
+    keep_memory()
+    out = Path(request.out)
+    with threads(request.n_threads):
+        watch.on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
+        setup = prepare(request)
+        ended, stopped = run_loop(
+            setup, remembered, on_progress=watch.on_progress,
+            is_ended=lambda: watch.is_cancelled() or watch.is_discarded(), look=watch.look, on_glimpse=watch.on_glimpse,
+        )  # fmt: skip
+        fields: dict[str, Any] = {
+            "model_id": request.model_id, "weights": None, "card": None, "history": out / "history.csv",
+            "stopped": "discarded", "best_step": ended.best_step, "best_total": ended.best_total,
+        } | dict(known(setup, ended))  # fmt: skip
+        if not watch.is_discarded():
+            card, more = publish(setup, ended, stopped)
+            fields |= {"weights": out / card.file.name, "card": out / f"{card.id}.json", "stopped": stopped, **more}
+    return result_type(**fields)
 
 
 def run_loop(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows._settings_file import recall
@@ -17,16 +16,17 @@ from napari_cellenhance.workflows._train_loop import (
     LoopRequest,
     OnGlimpse,
     ViewedWindow,
+    Watch,
     checkpoint_of,
-    run_loop,
-    threads,
+    run_course,
 )
 from napari_cellenhance.workflows.painted_layers import PaintedLayer
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_progress import TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
     "AEPRequest",
@@ -159,37 +159,22 @@ def run(
     TrainingError
         The loss is not a number before anything was learned.
     """
-    with threads(request.n_threads):
-        return _run(request, on_progress, is_cancelled, is_discarded, look, on_glimpse)
-
-
-def _run(
-    request: AEPRequest,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-    is_discarded: IsCancelled,
-    look: Look,
-    on_glimpse: OnGlimpse,
-) -> AEPResult:
     from napari_cellenhance.workflows._train_aep_record import publish
-    from napari_cellenhance.workflows._train_aep_setup import prepare
+    from napari_cellenhance.workflows._train_aep_setup import AEPSetup, prepare
 
-    out = Path(request.out)
-    on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
-    setup = prepare(request)
-    ended, stopped = run_loop(
-        setup, _REMEMBERED, on_progress=on_progress, is_ended=lambda: is_cancelled() or is_discarded(), look=look,
-        on_glimpse=on_glimpse,
+    def known(setup: AEPSetup, ended: FitState) -> dict[str, Any]:
+        return {
+            "values": setup.recipe.values, "mean_iou": _best_iou(ended), "held_out": setup.recipe.held_out.how,
+            "weights_of_branches": setup.weights_of_branches(),
+        }  # fmt: skip
+
+    def publish_it(setup: AEPSetup, ended: FitState, stopped: str) -> tuple[ModelCard, dict[str, Any]]:
+        return publish(setup, ended, stopped), {}
+
+    watch = Watch(
+        on_progress=on_progress, is_cancelled=is_cancelled, is_discarded=is_discarded, look=look, on_glimpse=on_glimpse
     )  # fmt: skip
-    known = AEPResult(
-        model_id=request.model_id, weights=None, card=None, history=out / "history.csv", stopped="discarded",
-        best_step=ended.best_step, best_total=ended.best_total, values=setup.recipe.values, mean_iou=_best_iou(ended),
-        held_out=setup.recipe.held_out.how, weights_of_branches=setup.weights_of_branches(),
-    )  # fmt: skip
-    if is_discarded():
-        return known
-    card = publish(setup, ended, stopped)
-    return replace(known, weights=out / card.file.name, card=out / f"{card.id}.json", stopped=stopped)
+    return run_course(request, watch, _REMEMBERED, AEPResult, prepare=prepare, publish=publish_it, known=known)
 
 
 def _best_iou(state: FitState) -> float:

@@ -17,9 +17,10 @@ from napari_cellenhance.workflows._train_loop import (
     LoopRequest,
     OnGlimpse,
     ViewedWindow,
+    Watch,
     checkpoint_of,
     pace,
-    run_loop,
+    run_course,
     threads,
 )
 from napari_cellenhance.workflows.care_pairs import PairedLayers
@@ -31,6 +32,7 @@ from napari_cellenhance.workflows.train_progress import TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
     "CareRequest",
@@ -203,41 +205,19 @@ def run(
     TrainingError
         The loss is not a number before anything was learned.
     """
-    from napari_cellenhance.core.memory import keep_memory
-
-    keep_memory()
-    with threads(request.n_threads):
-        return _run(request, on_progress, is_cancelled, is_discarded, look, on_glimpse)
-
-
-def _run(
-    request: CareRequest,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-    is_discarded: IsCancelled,
-    look: Look,
-    on_glimpse: OnGlimpse,
-) -> CareResult:
     from napari_cellenhance.workflows._train_care_record import measure, publish, write_exposures
-    from napari_cellenhance.workflows._train_care_setup import prepare
+    from napari_cellenhance.workflows._train_care_setup import CareSetup, prepare
 
-    out = Path(request.out)
-    on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
-    setup = prepare(request)
-    ended: FitState
-    ended, stopped = run_loop(
-        setup, _REMEMBERED, on_progress=on_progress, is_ended=lambda: is_cancelled() or is_discarded(), look=look,
-        on_glimpse=on_glimpse,
+    def known(setup: CareSetup, ended: FitState) -> dict[str, Any]:
+        return {"exposures": write_exposures(setup)}
+
+    def publish_it(setup: CareSetup, ended: FitState, stopped: str) -> tuple[ModelCard, dict[str, Any]]:
+        what = "Measuring on images that were kept aside"
+        on_progress(Progress(n_done=ended.step, n_total=ended.step, message=what))
+        scores = measure(setup)
+        return publish(setup, ended, stopped, scores), {"scores": scores}
+
+    watch = Watch(
+        on_progress=on_progress, is_cancelled=is_cancelled, is_discarded=is_discarded, look=look, on_glimpse=on_glimpse
     )  # fmt: skip
-    known = CareResult(
-        model_id=request.model_id, weights=None, card=None, history=out / "history.csv", stopped="discarded",
-        best_step=ended.best_step, best_total=ended.best_total, exposures=write_exposures(setup),
-    )  # fmt: skip
-    if is_discarded():
-        return known
-    on_progress(Progress(n_done=ended.step, n_total=ended.step, message="Measuring on images that were kept aside"))
-    scores = measure(setup)
-    card = publish(setup, ended, stopped, scores)
-    return replace(
-        known, weights=out / card.file.name, card=out / f"{card.id}.json", stopped=stopped, scores=scores
-    )  # fmt: skip
+    return run_course(request, watch, _REMEMBERED, CareResult, prepare=prepare, publish=publish_it, known=known)

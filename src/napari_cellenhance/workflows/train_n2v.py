@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.blind_spots import STRUCTURES, Structure
 from napari_cellenhance.core.errors import ParameterError
@@ -17,18 +16,20 @@ from napari_cellenhance.workflows._train_loop import (
     LoopRequest,
     OnGlimpse,
     ViewedWindow,
+    Watch,
     checkpoint_of,
     pace,
-    run_loop,
+    run_course,
     threads,
 )
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_estimate import TrainEstimate
 from napari_cellenhance.workflows.train_progress import TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
     "Glimpse",
@@ -194,37 +195,13 @@ def run(
     TrainingError
         The loss is not a number before anything was learned.
     """
-    from napari_cellenhance.core.memory import keep_memory
-
-    keep_memory()
-    with threads(request.n_threads):
-        return _run(request, on_progress, is_cancelled, is_discarded, look, on_glimpse)
-
-
-def _run(
-    request: N2VRequest,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-    is_discarded: IsCancelled,
-    look: Look,
-    on_glimpse: OnGlimpse,
-) -> N2VResult:
     from napari_cellenhance.workflows._train_n2v_record import publish
-    from napari_cellenhance.workflows._train_n2v_setup import prepare
+    from napari_cellenhance.workflows._train_n2v_setup import N2VSetup, prepare
 
-    out = Path(request.out)
-    on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
-    setup = prepare(request)
-    ended: FitState
-    ended, stopped = run_loop(
-        setup, _REMEMBERED, on_progress=on_progress, is_ended=lambda: is_cancelled() or is_discarded(), look=look,
-        on_glimpse=on_glimpse,
+    def publish_it(setup: N2VSetup, ended: FitState, stopped: str) -> tuple[ModelCard, dict[str, Any]]:
+        return publish(setup, ended, stopped), {}
+
+    watch = Watch(
+        on_progress=on_progress, is_cancelled=is_cancelled, is_discarded=is_discarded, look=look, on_glimpse=on_glimpse
     )  # fmt: skip
-    known = N2VResult(
-        model_id=request.model_id, weights=None, card=None, history=out / "history.csv", stopped="discarded",
-        best_step=ended.best_step, best_total=ended.best_total,
-    )  # fmt: skip
-    if is_discarded():
-        return known
-    card = publish(setup, ended, stopped)
-    return replace(known, weights=out / card.file.name, card=out / f"{card.id}.json", stopped=stopped)
+    return run_course(request, watch, _REMEMBERED, N2VResult, prepare=prepare, publish=publish_it)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows._settings_file import recall
@@ -16,16 +15,17 @@ from napari_cellenhance.workflows._train_loop import (
     LoopRequest,
     OnGlimpse,
     ViewedWindow,
+    Watch,
     checkpoint_of,
-    run_loop,
-    threads,
+    run_course,
 )
 from napari_cellenhance.workflows.painted_layers import PaintedLayer
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_progress import TrainResult
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
     "SCHEMES",
@@ -200,39 +200,18 @@ def run(
     TrainingError
         The loss is not a number before anything was learned, or the denoiser changed, which it must not.
     """
-    with threads(request.n_threads):
-        return _run(request, on_progress, is_cancelled, is_discarded, look, on_glimpse)
-
-
-def _run(
-    request: VoidSegRequest,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-    is_discarded: IsCancelled,
-    look: Look,
-    on_glimpse: OnGlimpse,
-) -> VoidSegResult:
     from napari_cellenhance.workflows._train_voidseg_record import publish
-    from napari_cellenhance.workflows._train_voidseg_setup import prepare
+    from napari_cellenhance.workflows._train_voidseg_setup import VoidSegSetup, prepare
 
-    out = Path(request.out)
-    on_progress(Progress(n_done=0, n_total=request.n_steps, message="Reading the images"))
-    setup = prepare(request)
-    ended: FitState
-    ended, stopped = run_loop(
-        setup, _REMEMBERED, on_progress=on_progress, is_ended=lambda: is_cancelled() or is_discarded(), look=look,
-        on_glimpse=on_glimpse,
+    def known(setup: VoidSegSetup, ended: FitState) -> dict[str, Any]:
+        return {"threshold": float("nan"), "average_precision": float("nan"), "held_out": setup.held_out}
+
+    def publish_it(setup: VoidSegSetup, ended: FitState, stopped: str) -> tuple[ModelCard, dict[str, Any]]:
+        search = setup.find_threshold()
+        found = {"threshold": search.threshold, "average_precision": max(search.scores)}
+        return publish(setup, ended, stopped, search), found
+
+    watch = Watch(
+        on_progress=on_progress, is_cancelled=is_cancelled, is_discarded=is_discarded, look=look, on_glimpse=on_glimpse
     )  # fmt: skip
-    known = VoidSegResult(
-        model_id=request.model_id, weights=None, card=None, history=out / "history.csv", stopped="discarded",
-        best_step=ended.best_step, best_total=ended.best_total, threshold=float("nan"),
-        average_precision=float("nan"), held_out=setup.held_out,
-    )  # fmt: skip
-    if is_discarded():
-        return known
-    search = setup.find_threshold()
-    card = publish(setup, ended, stopped, search)
-    return replace(
-        known, weights=out / card.file.name, card=out / f"{card.id}.json", stopped=stopped,
-        threshold=search.threshold, average_precision=max(search.scores),
-    )  # fmt: skip
+    return run_course(request, watch, _REMEMBERED, VoidSegResult, prepare=prepare, publish=publish_it, known=known)
