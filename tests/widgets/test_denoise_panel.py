@@ -15,8 +15,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QPushButton
 
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.widgets import _denoise_now, _denoise_run, _settings, _worker
-from napari_cellenhance.widgets import denoise as dock
+from napari_cellenhance.widgets import _denoise_now, _denoise_run, _learning_dock, _model_now, _settings, _worker
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK, Choices, build_request, snapshot
 from napari_cellenhance.widgets.denoise import DenoisePanel
 from napari_cellenhance.workflows import denoise_layers, enhance, train_n2v
@@ -61,7 +60,7 @@ def viewer() -> ViewerModel:
 
 @pytest.fixture
 def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePanel]:
-    for module in (dock, _denoise_now):
+    for module in (_learning_dock, _model_now, _denoise_now):
         monkeypatch.setattr(module, "read_settings", lambda: _settings.PluginSettings(device="cpu"))
     monkeypatch.setattr(_denoise_run, "N2VRequest", lambda **fields: N2VRequest(**{**fields, **SMALL}))
     panels: list[DenoisePanel] = []
@@ -365,7 +364,7 @@ def test_train_see_denoise_and_go_on(panel: Any, viewer: ViewerModel, qtbot: Any
     assert viewer.layers.selection.active == source
     assert "mine" in {info.id for info in list_filters()}, "Enhance cells has it too"
     assert panel.now.card().title == "Mine" and not panel.resume.isEnabled()
-    assert not panel.settings.replaces.isHidden(), "the next one of this name would take its place"
+    assert not panel.settings.duration.replaces.isHidden(), "the next one of this name would take its place"
     assert panel.settings.start.findData("mine") > 0
     before = sha256_of(next(user_models_dir().glob("mine*.safetensors")))
     # its result is an input again, and the chain is known

@@ -13,14 +13,14 @@ from napari.components import ViewerModel
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.widgets._denoise_now import request_for
 from napari_cellenhance.widgets._denoise_results import LearningImage, denoised_layer, done_sentence
-from napari_cellenhance.widgets._denoise_run import ended_sentence
-from napari_cellenhance.widgets._denoise_settings import time_text
 from napari_cellenhance.widgets._denoise_view import DenoiseView, error_curves, meaning_of
 from napari_cellenhance.widgets._layers import METADATA_KEY, Choices, LayerView, build_request, snapshot
+from napari_cellenhance.widgets._learning_run import ended_sentence
 from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.widgets._teach_place import Window
 from napari_cellenhance.widgets._teach_segment import SegmentPart
 from napari_cellenhance.widgets._training_run import TrainingRun, ended_how
+from napari_cellenhance.widgets._training_time import time_text
 from napari_cellenhance.workflows.denoise import DenoiseResult
 from napari_cellenhance.workflows.denoise_layers import DenoisedLayer, shown_range
 from napari_cellenhance.workflows.progress import Progress

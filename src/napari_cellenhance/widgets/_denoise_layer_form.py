@@ -34,13 +34,13 @@ class DenoiseLayerForm(QWidget):
         self._viewer = viewer
         self.layer = layer
         self.image = ImageForm(wants_one_plane=bool(layer.rgb), asks_contrast=False)
-        note = QLabel(_RGB_NOTE)
-        note.setWordWrap(True)
-        note.setVisible(bool(layer.rgb))
+        self.note = QLabel(_RGB_NOTE)
+        self.note.setWordWrap(True)
+        self.note.setVisible(bool(layer.rgb))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.image)
-        layout.addWidget(note)
+        layout.addWidget(self.note)
         self.image.changed.connect(self.changed)
         self.image.show_view(self.view())
 

@@ -9,12 +9,8 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
-    QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -24,17 +20,13 @@ from napari_cellenhance.widgets._forms import describe, new_form
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._plot import Curve, LinePlot
 from napari_cellenhance.widgets._status import alarm
+from napari_cellenhance.widgets._training_time import TrainingTime, count_box, rate_box
 from napari_cellenhance.workflows.denoise_layers import NoiseLook
-from napari_cellenhance.workflows.train_estimate import TrainEstimate, duration_text
 from napari_cellenhance.workflows.train_n2v import N2VRequest
 from napari_cellenhance.zoo.cards import ModelCard
 
-__all__ = ["AUTOMATIC", "DenoiseGoal", "DenoiseSettings", "time_text"]
+__all__ = ["AUTOMATIC", "DenoiseGoal", "DenoiseSettings"]
 
-_TIMES: tuple[tuple[str, float], ...] = (
-    ("Quick: 1 minute", 60.0), ("Normal: 5 minutes", 300.0), ("Thorough: 20 minutes", 1200.0),
-)  # fmt: skip
-_BY_UPDATES = "A number of updates"
 _VARIANTS = (("N2V2 (no checkerboards)", "n2v2"), ("N2V (Noise2Void)", "n2v"))
 _DIMS = (("Planes (2-D)", 2), ("Volumes (3-D, slow)", 3))
 _CHANNELS = (("Each by itself", False), ("All together", True))
@@ -46,7 +38,6 @@ _DEFAULT = N2VRequest(data="", out="")
 AUTOMATIC = "auto"
 _SCRATCH = "scratch"
 _MAX_REACH_PX = 15
-_N_VALIDATIONS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +59,6 @@ class DenoiseGoal:
     seed: int
 
 
-def time_text(measured: TrainEstimate, n_steps: int, time_limit_s: float) -> str:
-    """Say how long a training takes on this computer.
-
-    >>> measured = TrainEstimate(step_s=0.25, validation_s=1.0, n_dry_run=0)
-    >>> time_text(measured, 1000, 0.0)
-    'about 4 min on this computer (0.25 s per update)'
-    >>> time_text(measured, 0, 60.0)
-    'about 60 s on this computer: some 208 updates of 0.25 s'
-    """
-    if time_limit_s:
-        n_fitting = max(1, int((time_limit_s - _N_VALIDATIONS * measured.validation_s) / measured.step_s))
-        return (
-            f"about {duration_text(time_limit_s)} on this computer: some {n_fitting} updates of {measured.step_s:.2g} s"
-        )
-    total = duration_text(measured.total_s(n_steps, max(1, min(100, n_steps // _N_VALIDATIONS))))
-    return f"about {total} on this computer ({measured.step_s:.2g} s per update)"
-
-
 class DenoiseSettings(QWidget):
     """Settings of a training.
 
@@ -101,28 +74,12 @@ class DenoiseSettings(QWidget):
 
     def __init__(self, models: Sequence[ModelCard], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._suggested = ""
         self._general: ModelCard | None = None
-        self.time = QComboBox()
-        for title, seconds in _TIMES:
-            self.time.addItem(title, seconds)
-        self.time.addItem(_BY_UPDATES, 0.0)
-        self.time.setCurrentIndex(1)
-        describe(self.time, "Time", "How long to learn. You can stop earlier and keep the best so far.")
-        self.n_steps = _spin(1, 1_000_000, _DEFAULT.n_steps, "Updates", "How often the network is corrected.")
-        self.n_steps.setSingleStep(100)
-        self.name = QLineEdit()
-        describe(self.name, "Name", "Name of the new model in all lists.")
-        self.estimate = QPushButton("Estimate time")
-        self.estimate.setToolTip("Measure a few updates with your images on this computer, and count up.")
-        self.expected = QLabel()
-        self.expected.setWordWrap(True)
+        self.duration = TrainingTime(_DEFAULT.n_steps)
+        self.time, self.n_steps, self.name = self.duration.time, self.duration.n_steps, self.duration.name
+        self.estimate, self.expected, self.begins = self.duration.estimate, self.duration.expected, self.duration.begins
         self.sees = QLabel()
         self.sees.setWordWrap(True)
-        self.begins = QLabel()
-        self.begins.setWordWrap(True)
-        self.replaces = QLabel("Replaces your model of this name when the training ends well.")
-        self.replaces.setWordWrap(True)
         self._make_advanced()
         self._lay_out()
         self.set_models(models)
@@ -138,7 +95,9 @@ class DenoiseSettings(QWidget):
         self.structure = _choice(
             _STRUCTURES, "Shared noise", "Noise that neighbouring pixels have in common, such as lines of a scanner."
         )
-        self.reach_px = _spin(1, _MAX_REACH_PX, 3, "Reach", "How far the shared noise reaches to either side.", " px")
+        self.reach_px = count_box(
+            1, _MAX_REACH_PX, 3, "Reach", "How far the shared noise reaches to either side.", " px"
+        )
         self.look = QPushButton("Look at the noise of the image")
         self.look.setToolTip("Measure on the plane on screen how alike the noise of neighbours is, and propose.")
         self.noise_plot = LinePlot()
@@ -148,23 +107,12 @@ class DenoiseSettings(QWidget):
         self.noise_note = QLabel()
         self.noise_note.setWordWrap(True)
         self.noise_note.setVisible(False)
-        self.patch_px = _spin(16, 256, _DEFAULT.patch_px, "Patch side", "Larger patches are slower.", " px")
+        self.patch_px = count_box(16, 256, _DEFAULT.patch_px, "Patch side", "Larger patches are slower.", " px")
         self.patch_px.setSingleStep(16)
-        self.learning_rate = QDoubleSpinBox()
-        self.learning_rate.setDecimals(6)
-        self.learning_rate.setRange(0.0, 0.1)
-        self.learning_rate.setSingleStep(1e-4)
-        self.learning_rate.setSpecialValueText("automatic")
-        describe(self.learning_rate, "Learning rate", "Size of an update. Lower it if the curve jumps or breaks.")
-        self.seed = _spin(0, 2**31 - 1, 0, "Seed", "The same seed and number of updates give the same model.")
+        self.learning_rate = rate_box()
+        self.seed = count_box(0, 2**31 - 1, 0, "Seed", "The same seed and number of updates give the same model.")
 
     def _lay_out(self) -> None:
-        self._form = new_form()
-        for title, part in (("Time", self.time), ("Updates", self.n_steps), ("Name", self.name)):
-            self._form.addRow(title, part)
-        expected = QHBoxLayout()
-        expected.addWidget(self.estimate)
-        expected.addWidget(self.expected, 1)
         advanced = QWidget()
         self._finer = new_form(advanced)
         self._finer.setContentsMargins(12, 0, 0, 0)
@@ -183,35 +131,31 @@ class DenoiseSettings(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.sees)
-        layout.addLayout(self._form)
-        layout.addWidget(self.replaces)
-        layout.addWidget(self.begins)
-        layout.addLayout(expected)
+        layout.addWidget(self.duration)
         layout.addWidget(self.advanced)
 
     def _connect(self) -> None:
-        self.name.textChanged.connect(self._tell)
-        for combo in (self.start, self.time, self.variant, self.n_dims, self.is_joint, self.structure):
+        self.duration.changed.connect(self._tell)
+        for combo in (self.start, self.variant, self.n_dims, self.is_joint, self.structure):
             combo.currentIndexChanged.connect(self._on_kind)
-        for box in (self.n_steps, self.reach_px, self.patch_px, self.learning_rate, self.seed):
+        for box in (self.reach_px, self.patch_px, self.learning_rate, self.seed):
             box.valueChanged.connect(self._tell)
         self.look.clicked.connect(self._want_noise)
-        self.estimate.clicked.connect(self._want_estimate)
+        self.duration.estimate_wanted.connect(self._want_estimate)
 
     # --- what it says -------------------------------------------------------------------
 
     def goal(self) -> DenoiseGoal:
         """All that the form says."""
-        seconds = float(self.time.currentData())
         structure = self.structure.currentData()
         reach_px = 0 if structure == "none" else self.reach_px.value()
         start = self.start.currentData()
         general = None if self._general is None else self._general.id
         return DenoiseGoal(
             init_from=general if start == AUTOMATIC else None if start == _SCRATCH else start,
-            title=self.name.text().strip(),
-            n_steps=0 if seconds else self.n_steps.value(),
-            time_limit_s=seconds,
+            title=self.duration.title,
+            n_steps=self.duration.steps,
+            time_limit_s=self.duration.time_limit_s,
             variant=self.variant.currentData(),
             n_dims=self.n_dims.currentData(),
             is_joint=bool(self.is_joint.currentData()),
@@ -225,13 +169,11 @@ class DenoiseSettings(QWidget):
 
     def problem(self) -> str:
         """Why these settings cannot be used; empty if they can."""
-        return "" if self.name.text().strip() else "Give the new model a name."
+        return self.duration.problem()
 
     def suggest_name(self, layer_name: str) -> None:
         """Name the model after the image, unless it was given another name."""
-        if self.name.text() == self._suggested:
-            self._suggested = f"Denoiser for {layer_name}" if layer_name else ""
-            self.name.setText(self._suggested)
+        self.duration.suggest_name(f"Denoiser for {layer_name}" if layer_name else "")
 
     def set_models(self, models: Sequence[ModelCard]) -> None:
         """List the models to start from; the chosen one stays."""
@@ -264,10 +206,6 @@ class DenoiseSettings(QWidget):
     def show_channels(self, n_channels: int) -> None:
         """Ask about channels only where there are several."""
         self._finer.setRowVisible(self.is_joint, n_channels > 1)
-
-    def show_replaced(self, *, is_replaced: bool) -> None:
-        """Say whether a model has that name already."""
-        self.replaces.setVisible(is_replaced)
 
     def show_noise(self, look: NoiseLook) -> None:
         """Plot the autocorrelation, and take over what is proposed."""
@@ -302,7 +240,6 @@ class DenoiseSettings(QWidget):
 
     @guarded
     def _on_kind(self) -> None:
-        self._form.setRowVisible(self.n_steps, not self.time.currentData())
         self._finer.setRowVisible(self.reach_px, self.structure.currentData() != "none")
         self.changed.emit()
 
@@ -313,12 +250,3 @@ def _choice(entries: Sequence[tuple[str, Any]], name: str, tip: str) -> QComboBo
         combo.addItem(title, data)
     describe(combo, name, tip)
     return combo
-
-
-def _spin(low: int, high: int, value: int, name: str, tip: str, suffix: str = "") -> QSpinBox:
-    box = QSpinBox()
-    box.setRange(low, high)
-    box.setValue(value)
-    box.setSuffix(suffix)
-    describe(box, name, tip)
-    return box

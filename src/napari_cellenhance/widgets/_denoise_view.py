@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_cellenhance.core.learning_curves import smooth
-from napari_cellenhance.widgets._guard import guarded
-from napari_cellenhance.widgets._plot import Curve, LinePlot
-from napari_cellenhance.widgets._status import alarm
-from napari_cellenhance.widgets._train_curves import marks_of
+from napari_cellenhance.widgets._plot import Curve
+from napari_cellenhance.widgets._training_view import NOT_YET, Rows, TrainingView, with_checks
 
 __all__ = ["DenoiseView", "error_curves", "meaning_of"]
 
-Rows = Sequence[Mapping[str, float]]
-_ERROR, _FAINT, _CHECK = "#0072b2", "#500072b2", "#d55e00"
-_DECAY = 0.9
-_N_ALL, _MOST_LEFT_OUT = 60, 100
-_NO_CURVE = "Curves appear here when a training runs."
-_SOON = "The curve begins with the first updates."
-_NOT_YET = "The first check on pixels kept aside comes soon."
-_WHERE = "The layer “learning: …” shows what is on screen as the model makes it now; of a large view, the middle."
-_BROKEN = "The error is no longer a number; the best so far was kept. Lower the learning rate under “More settings”."
-
 
 def error_curves(rows: Rows) -> list[Curve]:
-    """Error of each update, smoothed too, and at each check.
-
-    Of a longer training the first tenth is left out: its errors are so large that the rest would look flat.
-    """
-    if len(rows) > _N_ALL:
-        rows = rows[min(_MOST_LEFT_OUT, len(rows) // 10) :]
-    steps, values = _column(rows, "total")
-    if not steps.size:
-        return []
-    curves = [
-        Curve("Each update", steps, values, _FAINT, "points"),
-        Curve("Smoothed", steps, smooth(values.tolist(), _DECAY), _ERROR),
-    ]
-    checked, scores = _column(rows, "val_total")
-    return [*curves, Curve("On pixels kept aside", checked, scores, _CHECK, "points")] if checked.size else curves
-
-
-def _column(rows: Rows, name: str) -> tuple[Any, Any]:
-    pairs = [(row["step"], row[name]) for row in rows if name in row and "step" in row]
-    both = np.asarray(pairs, np.float64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    """Error of each update, smoothed too, and at each check."""
+    return with_checks(rows, "total")
 
 
 def meaning_of(rows: Rows, best_step: int) -> str:
@@ -60,67 +23,22 @@ def meaning_of(rows: Rows, best_step: int) -> str:
     """
     found = [row["val_total"] for row in rows if row.get("step") == best_step and "val_total" in row]
     if not found or not np.isfinite(found[-1]):
-        return _NOT_YET
+        return NOT_YET
     return (
         f"Error {found[-1]:.3g} at the best check (update {best_step}). It never reaches 0, since noise cannot be "
         "foreseen; when the curve is flat, the model has learned what it can."
     )
 
 
-class DenoiseView(QWidget):
-    """Follows one training; forgets it when the next one starts."""
+class DenoiseView(TrainingView):
+    """Follows one training."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.rows: list[Mapping[str, float]] = []
-        self._best_step = 0
-        self.plot = LinePlot()
-        self.plot.set_labels("update", "error / variance")
-        self.plot.set_empty_text(_NO_CURVE)
-        self.plot.setAccessibleName("Curves of the training")
-        self.meaning = QLabel()
-        self.meaning.setWordWrap(True)
-        self.where = QLabel(_WHERE)
-        self.where.setWordWrap(True)
-        self.where.setVisible(False)
-        self.warning = QLabel()
-        self.warning.setWordWrap(True)
-        self.warning.setTextFormat(Qt.TextFormat.RichText)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot, 1)
-        for part in (self.meaning, self.where, self.warning):
-            layout.addWidget(part)
-        self.warning.setVisible(False)
+    y_label = "error / variance"
 
-    def show_error(self, message: str) -> None:
-        """Show a sentence under the plot."""
-        self.warning.setText(alarm(message))
-        self.warning.setVisible(True)
+    def curves(self) -> list[Curve]:
+        """The error."""
+        return error_curves(self.rows)
 
-    def start(self) -> None:
-        """Forget the training before."""
-        self.rows, self._best_step = [], 0
-        self.warning.setVisible(False)
-        self.where.setVisible(True)
-        self.plot.set_empty_text(_SOON)
-        self._draw()
-
-    def add(self, rows: Rows, best_step: int) -> None:
-        """Let the curves grow."""
-        if rows:
-            self.rows += rows
-            self._best_step = best_step
-            self._draw()
-
-    def finish(self, *, is_broken: bool) -> None:
-        """Say how it went where it went badly."""
-        self.where.setVisible(False)
-        if is_broken:
-            self.show_error(_BROKEN)
-
-    @guarded
-    def _draw(self) -> None:
-        self.plot.set_curves(error_curves(self.rows))
-        self.plot.set_marks(marks_of(self._best_step))
-        self.meaning.setText(meaning_of(self.rows, self._best_step) if self.rows else "")
+    def says(self, best_step: int) -> str:
+        """What it means."""
+        return meaning_of(self.rows, best_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "count_objects",
     "placed",
     "preview_kwargs",
+    "quoted",
     "result_layers",
     "result_sentence",
 ]
@@ -135,9 +137,18 @@ def count_objects(result: EnhanceResult) -> int:
     return 0 if result.labels is None else int(np.max(result.labels, initial=0))
 
 
+def quoted(names: Sequence[str]) -> str:
+    """Names of layers in a sentence.
+
+    >>> quoted(["a", "b"])
+    '“a”, “b”'
+    """
+    return ", ".join(f"“{name}”" for name in names)
+
+
 def result_sentence(result: EnhanceResult, added: list[str], n_objects: int = 0) -> str:
     """Say what came out, what was cut short, and what not to do with it."""
-    names = ", ".join(f"“{name}”" for name in added)
+    names = quoted(added)
     if result.is_complete:
         text = f"Done: {names}."
     else:

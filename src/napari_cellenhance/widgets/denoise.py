@@ -5,39 +5,26 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout
 
-from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._denoise_layer_form import DenoiseLayerForm
-from napari_cellenhance.widgets._denoise_now import Chosen, DenoiseNow, shown_sentence
-from napari_cellenhance.widgets._denoise_results import LearningImage
-from napari_cellenhance.widgets._denoise_run import (
-    DenoiseRun,
-    Seen,
-    Trained,
-    build_n2v_request,
-    ended_sentence,
-    taken_ids,
-)
-from napari_cellenhance.widgets._denoise_settings import DenoiseSettings, time_text
+from napari_cellenhance.widgets._denoise_now import DenoiseNow
+from napari_cellenhance.widgets._denoise_run import DenoiseRun, build_n2v_request, taken_ids
+from napari_cellenhance.widgets._denoise_settings import DenoiseSettings
 from napari_cellenhance.widgets._denoise_view import DenoiseView
 from napari_cellenhance.widgets._docking import DENOISE
-from napari_cellenhance.widgets._filter_picker import refill_all
-from napari_cellenhance.widgets._forms import boxed, scrolled
+from napari_cellenhance.widgets._forms import boxed
 from napari_cellenhance.widgets._guard import error_sentence, guarded
-from napari_cellenhance.widgets._settings import PluginSettings, read_settings
-from napari_cellenhance.widgets._teach_place import Window
+from napari_cellenhance.widgets._learning_dock import LearningDock, settings_of_networks
+from napari_cellenhance.widgets._learning_run import Chosen
+from napari_cellenhance.widgets._model_now import ModelNow
 from napari_cellenhance.widgets._train_goal import model_id_of
-from napari_cellenhance.widgets._training_dock import TrainingDock
 from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows import train_n2v
-from napari_cellenhance.workflows.catalog import list_filters
 from napari_cellenhance.workflows.denoise import list_denoisers
 from napari_cellenhance.workflows.denoise_layers import general_start, learned_from, learning_problem, look_at_noise
 from napari_cellenhance.workflows.noisy_images import portion_of
-from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
-from napari_cellenhance.workflows.train_estimate import TrainEstimate
 from napari_cellenhance.workflows.train_n2v import N2VRequest
 
 if TYPE_CHECKING:
@@ -45,13 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DenoisePanel"]
 
-_MIN_WIDTH_PX = 365
 _DENOISE, _TRAIN, _PROGRESS = range(3)
-_SKIP = "Skip denoising"
-_SKIP_TIP = "The model is ready. End without the denoised layers; “Denoise now” makes them later."
 
 
-class DenoisePanel(TrainingDock):
+class DenoisePanel(LearningDock):
     """Dock panel. It holds widgets and at most one training; no pixels but those of one that can be resumed.
 
     Parameters
@@ -59,9 +43,10 @@ class DenoisePanel(TrainingDock):
     viewer : ViewerModel
     """
 
+    skip_text = "Skip denoising"
+
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
         super().__init__(viewer, DENOISE)
-        self._measured: tuple[tuple[Any, ...], TrainEstimate] | None = None
         self._looks = LatestOnly()
         self._looked = 0
         self.images = CheckedLayers(
@@ -71,13 +56,8 @@ class DenoisePanel(TrainingDock):
         self.now = DenoiseNow(viewer, self.images.forms, self.images.current_form, self.images.problem)
         self.settings = DenoiseSettings(list_denoisers())
         self.view = DenoiseView()
-        self.learning = LearningImage(viewer)
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self.foot.run.setText("Train on these images")
         self.foot.run.setToolTip("Learn from the noisy images alone; you can go on working in napari meanwhile.")
-        self.foot.cancel_word = "Discard"
-        self.foot.cancel.setText("Discard")
-        self.foot.cancel.setToolTip("End without a new model. What was learned stays on disk for “Resume”.")
         self._lay_out()
         self._connect()
         self._on_images()
@@ -85,18 +65,7 @@ class DenoisePanel(TrainingDock):
     # --- layout -------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self.tabs = QTabWidget()
-        pages: tuple[tuple[str, QWidget], ...] = (
-            ("1 Denoise", self.now), ("2 Train", self.settings), ("3 Progress", self.view),
-        )  # fmt: skip
-        for title, part in pages:
-            page = QWidget()
-            column = QVBoxLayout(page)
-            column.setContentsMargins(4, 4, 4, 4)
-            column.addWidget(part)
-            if part is not self.view:
-                column.addStretch(1)
-            self.tabs.addTab(scrolled(page), title)
+        self.add_pages(("1 Denoise", self.now), ("2 Train", self.settings), ("3 Progress", self.view))
         self._images_box = boxed("Images", self.images)
         self._below = self.training_foot()
         layout = QVBoxLayout(self)
@@ -111,7 +80,7 @@ class DenoisePanel(TrainingDock):
         self.settings.changed.connect(self.show_state)
         self.settings.noise_wanted.connect(self.look_at_noise)
         self.settings.estimate_wanted.connect(self.estimate)
-        self.now.models_changed.connect(self._on_models)
+        self.now.models_changed.connect(self.on_models)
         self.tabs.currentChanged.connect(self._on_tab)
         self._looks.delivered.connect(self._on_looked)
         self.destroyed.connect(partial(_let_go, self.now, self._looks))
@@ -132,11 +101,11 @@ class DenoisePanel(TrainingDock):
 
     def request(self) -> N2VRequest:
         """What the panel says."""
-        return build_n2v_request(self._noisy(), self.settings.goal(), _settings().device)
+        return build_n2v_request(self._noisy(), self.settings.goal(), settings_of_networks().device)
 
     def new_run(self) -> DenoiseRun:
         """A training with what the panel says."""
-        return DenoiseRun(self.request(), self._gone, Chosen(self.images.forms()), _settings())
+        return DenoiseRun(self.request(), self._gone, Chosen(self.images.forms()), settings_of_networks())
 
     def model_id(self) -> str:
         """Id of the model that a training would make."""
@@ -145,11 +114,15 @@ class DenoisePanel(TrainingDock):
     def _noisy(self) -> tuple[Any, ...]:
         return tuple(form.noisy_layer() for form in self.images.forms())
 
-    def _pace(self) -> tuple[Any, ...]:
+    def pace(self) -> tuple[Any, ...]:
         """What the time of one update depends on."""
         goal = self.settings.goal()
         n_channels = 0 if self.images.problem() else self._n_channels()
         return goal.variant, goal.n_dims, goal.is_joint, goal.patch_px, goal.structure, goal.reach_px, n_channels
+
+    def measure_pace(self) -> Any:
+        """Make the call that measures some updates."""
+        return partial(train_n2v.estimate, self.request())
 
     def _n_channels(self) -> int:
         return portion_of(self._noisy()[0]).n_channels
@@ -174,31 +147,20 @@ class DenoisePanel(TrainingDock):
         self.settings.show_channels(n_channels)
         cards = list_denoisers()
         self.settings.show_general(general_start(self.request(), cards, n_channels) if is_readable else None)
-        self.settings.show_replaced(is_replaced=self.model_id() in {card.id for card in cards})
+        self.settings.duration.show_replaced(is_replaced=self.model_id() in {card.id for card in cards})
         problem = self.problem()
         self.settings.sees.setText("" if problem else learned_from(self._noisy(), goal.n_dims))
         self.settings.estimate.setEnabled(self._job is None and not problem)
         self.settings.look.setEnabled(is_readable)
-        self._show_time()
+        self.show_time()
         self.show_buttons(problem)
         self.now.show_state()
 
-    def _show_time(self) -> None:
-        goal = self.settings.goal()
-        text = ""
-        if self._measured is not None:
-            pace, measured = self._measured
-            is_known = pace == self._pace()
-            text = (
-                time_text(measured, goal.n_steps, goal.time_limit_s) if is_known else "Settings changed; measure again."
-            )
-        self.settings.expected.setText(text)
-
     @guarded
-    def _on_models(self) -> None:
-        """The list of models has changed."""
+    def on_models(self) -> None:
+        """Show the new list of models."""
         self.settings.set_models(list_denoisers())
-        refill_all(list_filters())
+        super().on_models()
 
     @guarded
     def look_at_noise(self) -> None:
@@ -219,95 +181,6 @@ class DenoisePanel(TrainingDock):
         else:
             self.settings.show_noise(outcome.value)
 
-    @guarded
-    def estimate(self) -> None:
-        """Measure a few updates in the worker."""
-        if problem := self.problem():
-            self.foot.show_error(problem)
-            return
-        request, pace = self.request(), self._pace()
-
-        def work(on_progress: OnProgress, _is_cancelled: IsCancelled) -> TrainEstimate:
-            on_progress(Progress(n_done=0, n_total=0, message="Measuring a few updates"))
-            return train_n2v.estimate(request)
-
-        self.begin("Estimate the time of a training", work, partial(self._on_estimated, pace))
-
-    @guarded
-    def _on_estimated(self, pace: tuple[Any, ...], outcome: Outcome) -> None:
-        if self.settle(outcome) and outcome.value is not None:
-            self._measured = pace, outcome.value
-            self._show_time()
-
-    # --- a training ---------------------------------------------------------------------
-
-    def show_started(self, run: DenoiseRun) -> None:
-        """Get ready to show a training."""
-        self.now.badge.switch.setChecked(False)  # two pictures over each other say nothing
-        self.learning.remove()
-        run.look_at(self._window())
-        self.view.start()
-        self.tabs.setCurrentIndex(_PROGRESS)
-
-    def _window(self) -> Window | None:
-        """What is on screen of the highlighted image."""
-        form = self.images.current_form()
-        try:
-            return None if form is None or form.problem() else form.seen()
-        except CellEnhanceError:
-            return None
-
-    def show_news(self, run: DenoiseRun) -> None:
-        """Let the curves grow, and show the newest picture."""
-        run.look_at(self._window())
-        if run.is_denoising:  # the model is there: nothing is left to discard
-            self.learning.remove()
-            self.foot.cancel.setEnabled(False)
-            self.stop.setText(_SKIP)
-            self.stop.setToolTip(_SKIP_TIP)
-            self.stop.setEnabled(not run.is_stopping)
-        rows, _, best_step = run.news.take()
-        self.view.add(rows, best_step)
-        if (seen := run.take_seen()) is not None and not run.is_denoising:
-            self._show_seen(seen)
-
-    def _show_seen(self, seen: Seen) -> None:
-        """Lay the picture of the moment over its image, if that is still there."""
-        source = seen.window.view.levels[0]
-        above = next((f.layer for f in self.images.forms() if f.view().levels[0] is source), None)
-        if above is not None:
-            self.learning.show(seen.image, seen.limits, seen.window, seen.region, above)
-        else:
-            self.learning.remove()
-
-    def stopping_sentence(self, run: DenoiseRun) -> str:
-        """Say that Stop, or Skip, was heard."""
-        return "The model is ready; the rest is skipped." if run.is_denoising else super().stopping_sentence(run)
-
-    def show_ended(self, run: DenoiseRun, outcome: Outcome) -> None:
-        """Offer the new model, and add the trained images, denoised."""
-        self.learning.remove()
-        trained: Trained | None = outcome.value
-        if trained is None:
-            return
-        result = trained.result
-        self.view.finish(is_broken=result.stopped == "diverged")
-        sentence = ended_sentence(result, run.request.title, is_late=run.is_late)
-        if result.card is not None:
-            if result.stopped == "finished":
-                self._finished.add(result.model_id)
-            self._on_models()
-            self.now.refill(result.model_id)
-            more = trained.problem or shown_sentence(self._viewer, run.chosen, trained.denoised)
-            sentence = f"{sentence} {more}"
-        self.foot.show_info(sentence)
-
-    # --- from outside -------------------------------------------------------------------
-
-    def select(self, layer: Any) -> None:
-        """Check a layer from outside (menu commands)."""
-        self.images.check(layer)
-
     def let_go(self) -> None:
         """Release the viewer and everything that listens to it."""
         self._clock.stop()
@@ -317,14 +190,6 @@ class DenoisePanel(TrainingDock):
         self.images.release()
 
 
-def _settings() -> PluginSettings:
-    """Preferences, with a device for networks that run on all but OpenVINO."""
-    settings = read_settings()
-    return (
-        PluginSettings(device="cpu", cache_folder=settings.cache_folder) if settings.device == "openvino" else settings
-    )
-
-
-def _let_go(now: DenoiseNow, looks: LatestOnly, *_: Any) -> None:
+def _let_go(now: ModelNow, looks: LatestOnly, *_: Any) -> None:
     now.abandon()
     looks.close()
