@@ -16,9 +16,10 @@ from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, Param
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.workflows import denoise
+from napari_cellenhance.workflows._file_results import as_dtype
 from napari_cellenhance.workflows.catalog import describe, list_filters
 from napari_cellenhance.workflows.denoise import DenoiseRequest
-from napari_cellenhance.workflows.denoise_files import DenoiseFilesRequest, as_dtype
+from napari_cellenhance.workflows.denoise_files import DenoiseFilesRequest
 from napari_cellenhance.workflows.denoise_files import run as denoise_files
 from napari_cellenhance.workflows.noisy_images import NoisyLayer, digest_of, read_files, read_layers
 from napari_cellenhance.workflows.train_n2v import (

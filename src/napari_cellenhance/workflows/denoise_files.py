@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows import denoise
 from napari_cellenhance.workflows._file_loop import (
     FilesResult,
@@ -19,11 +15,12 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )
+from napari_cellenhance.workflows._file_results import check_dtype, job_for, write_result
 from napari_cellenhance.workflows._targets import Targets, plan
 from napari_cellenhance.workflows.denoise import DenoiseRequest, OpenedDenoiser
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
-__all__ = ["DenoiseFilesRequest", "as_dtype", "run"]
+__all__ = ["DenoiseFilesRequest", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +48,7 @@ class DenoiseFilesRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "same"):
-            raise ParameterError(f"pixel type is {self.dtype!r}; expected 'float32' or 'same'")
+        check_dtype(self.dtype)
 
 
 def run(
@@ -94,32 +90,16 @@ def _denoise_file(
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
 ) -> tuple[str, ...] | None:
-    from napari_cellenhance.io.images import read, write
+    from napari_cellenhance.io.images import read
 
     refuse_hopeless(targets, request.overwrite)
     file = read(targets.source)
-    settings = request.settings
-    job = replace(
-        settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
-    )  # fmt: skip
+    job = job_for(request.settings, file, targets.source)
     result = denoise.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:
         return None
-    image = as_dtype(result.image, file.image.dtype) if request.dtype == "same" else result.image
-    sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
-    write(
-        targets.image, image, result.axes, pixel_size_um=sizes, provenance=result.provenance, dtype="keep",
-        overwrite=request.overwrite,
+    write_result(
+        targets.image, result.image, result.axes, file, result.provenance, overwrite=request.overwrite,
+        dtype=request.dtype,
     )  # fmt: skip
     return file.notes + result.warnings
-
-
-def as_dtype(image: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Round to whole numbers and cut off what the type cannot hold; real types and booleans become float32."""
-    if dtype.kind not in "ui":
-        return image
-    limits = np.iinfo(dtype)
-    # The largest float below the limit, where the limit itself is none.
-    high = limits.max if float(limits.max) == limits.max else np.nextafter(np.float64(limits.max), 0.0)
-    return np.clip(np.rint(image.astype(np.float64)), limits.min, high).astype(dtype)

@@ -17,8 +17,8 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )
+from napari_cellenhance.workflows._file_results import check_dtype, job_for, write_result
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
-from napari_cellenhance.workflows.denoise_files import as_dtype
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.restore import OpenedRestorer, RestoreRequest
 
@@ -54,8 +54,7 @@ class RestoreFilesRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "same"):
-            raise ParameterError(f"pixel type is {self.dtype!r}; expected 'float32' or 'same'")
+        check_dtype(self.dtype)
 
 
 def uncertainty_path(image: Path) -> Path:
@@ -114,7 +113,7 @@ def _restore_file(
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
 ) -> tuple[str, ...] | None:
-    from napari_cellenhance.io.images import read, write
+    from napari_cellenhance.io.images import read
 
     beside = uncertainty_path(targets.image)
     has_uncertainty = request.has_uncertainty and opened.restorer.is_probabilistic
@@ -122,25 +121,16 @@ def _restore_file(
     if has_uncertainty:
         refuse_hopeless(replace(targets, image=beside), request.overwrite)
     file = read(targets.source)
-    settings = request.settings
-    job = replace(
-        settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
-    )  # fmt: skip
+    job = job_for(request.settings, file, targets.source)
     result = restore.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:
         return None
-    sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
     if has_uncertainty and result.uncertainty is not None:
-        write(
-            beside, result.uncertainty, result.axes, pixel_size_um=sizes,
-            provenance=result.provenance | {"shows": "scale of the Laplace distribution of every pixel"}, dtype="keep",
-            overwrite=request.overwrite,
-        )  # fmt: skip
+        record = result.provenance | {"shows": "scale of the Laplace distribution of every pixel"}
+        write_result(beside, result.uncertainty, result.axes, file, record, overwrite=request.overwrite)
     # The image comes last: where it is, the rest is complete.
-    image = as_dtype(result.image, file.image.dtype) if request.dtype == "same" else result.image
-    write(
-        targets.image, image, result.axes, pixel_size_um=sizes, provenance=result.provenance, dtype="keep",
-        overwrite=request.overwrite,
+    write_result(
+        targets.image, result.image, result.axes, file, result.provenance, overwrite=request.overwrite,
+        dtype=request.dtype,
     )  # fmt: skip
     return file.notes + result.warnings

@@ -17,6 +17,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )  # fmt: skip
+from napari_cellenhance.workflows._file_results import job_for, write_result
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.segment_model import ModelSegmentation, OpenedSegmenter, SegmentModelRequest
@@ -118,10 +119,7 @@ def _segment_file(
         refuse_hopeless(replace(targets, image=path), request.overwrite)
     refuse_hopeless(targets, request.overwrite)
     file = read(targets.source)
-    job = replace(
-        settings, image=file.image, axes=settings.axes or file.axes, source_name=targets.source.name,
-        pixel_size_um=file.pixel_size_um, earlier=file.provenance,
-    )  # fmt: skip
+    job = job_for(settings, file, targets.source)
     result = segment_model.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:
         return None
@@ -141,20 +139,12 @@ def _write(
     main: Any,
 ) -> None:
     """The main result comes last: where it is, the rest is complete."""
-    from napari_cellenhance.io.images import write
-
-    sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
+    record, overwrite = result.provenance, request.overwrite
     for name, path in beside.items():
-        write(
-            path, result.maps[name], "C" + result.axes, pixel_size_um=sizes, channel_names=result.names[name],
-            provenance=result.provenance, dtype="keep", overwrite=request.overwrite,
+        names = result.names[name]
+        write_result(
+            path, result.maps[name], "C" + result.axes, file, record, overwrite=overwrite, channel_names=names
         )  # fmt: skip
-    if targets.labels is not None:
-        write(
-            targets.labels, result.instances, result.axes, pixel_size_um=sizes, provenance=result.provenance,
-            dtype="keep", overwrite=request.overwrite,
-        )  # fmt: skip
-    write(
-        targets.image, main, result.axes, pixel_size_um=sizes, provenance=result.provenance,
-        dtype="keep", overwrite=request.overwrite,
-    )  # fmt: skip
+    if targets.labels is not None and result.instances is not None:
+        write_result(targets.labels, result.instances, result.axes, file, record, overwrite=overwrite)
+    write_result(targets.image, main, result.axes, file, record, overwrite=overwrite)
