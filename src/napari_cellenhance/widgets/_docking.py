@@ -11,12 +11,13 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from napari_cellenhance.widgets._settings import PLUGIN
 
 __all__ = [
-    "DENOISE", "ENHANCE", "MEASURE", "PANELS", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front", "open_panel",
-    "share_place",
+    "DENOISE", "ENHANCE", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front",
+    "open_panel", "share_place",
 ]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN, TEACH, DENOISE = PANELS = (
+ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE = PANELS = (
     "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach", "cellenhance-denoise",
+    "cellenhance-restore",
 )  # fmt: skip
 """Object names of the panels."""
 

@@ -17,7 +17,7 @@ from napari_cellenhance.widgets._plot import LinePlot
 from napari_cellenhance.widgets._status import alarm
 from napari_cellenhance.widgets._train_curves import ALL, LOSSES, curves_of, losses_in, marks_of
 
-__all__ = ["BeforeAfter", "TrainView"]
+__all__ = ["BeforeAfter", "TrainView", "grey_image"]
 
 _GAP = 6
 
@@ -36,7 +36,7 @@ class BeforeAfter(QWidget):
 
     def show_pair(self, before: NDArray[np.float32], after: NDArray[np.float32], caption: str) -> None:
         """Show two pictures of one shape, float32 in [0, 1]."""
-        self._pictures = [("Before", _grey_image(before)), (caption, _grey_image(after))]
+        self._pictures = [("Before", grey_image(before)), (caption, grey_image(after))]
         self.setAccessibleDescription(f"Before, and {caption.lower()}")
         self.updateGeometry()
         self.update()
@@ -79,7 +79,8 @@ class BeforeAfter(QWidget):
         painter.end()
 
 
-def _grey_image(picture: NDArray[np.float32]) -> QImage:
+def grey_image(picture: NDArray[np.float32]) -> QImage:
+    """Make a picture in [0, 1] one of Qt."""
     grey = np.ascontiguousarray((np.clip(np.nan_to_num(picture), 0.0, 1.0) * 255.0).round().astype(np.uint8))
     height, width = grey.shape
     return QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8).copy()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError
 from napari_cellenhance.core.microscope import Exposure, Level, Optics, clean_target, exposures
 from napari_cellenhance.workflows.care_pairs import PairedLayers
-from napari_cellenhance.workflows.denoise_layers import learning_problem, shown_range
+from napari_cellenhance.workflows.denoise_layers import learning_problem
 from napari_cellenhance.workflows.noisy_images import NoisyLayer, portion_of, window_at
 from napari_cellenhance.workflows.synthesize import Synthesis, psf_of
 
@@ -24,7 +24,7 @@ __all__ = [
     "BenchAsk",
     "BenchView",
     "clean_problem",
-    "exposure_text",
+    "exposure_lines",
     "folder_problem",
     "optics_problem",
     "pair_folder_problem",
@@ -39,6 +39,7 @@ Dims = Literal[2, 3]
 PATCH_PX = 96
 _MOST_PX = 2048
 _SLAB_PLANES = 16
+_WHITE = 99.5
 
 
 # --- before a training --------------------------------------------------------------------
@@ -237,22 +238,30 @@ class BenchView:
     Parameters
     ----------
     raw : ndarray of float32
-        As the image is, black and white as in the image.
+        The image, stretched to [0, 1] and not filtered.
     clean : ndarray of float32
         The target, in [0, 1].
     poor : tuple of (ndarray of float32, Exposure)
-        At each level, white where the target is 1.
+        At each level; 1 is that of the target.
+    white : float
+        Grey value to show as white, the same for all, so that under-exposure is seen.
     """
 
     raw: NDArray[np.float32]
     clean: NDArray[np.float32]
     poor: tuple[tuple[NDArray[np.float32], Exposure], ...]
+    white: float
 
 
-def exposure_text(exposure: Exposure) -> str:
-    """Say what was drawn for one exposure, shortly."""
+def exposure_lines(exposure: Exposure) -> tuple[str, str]:
+    """Say what was drawn for one exposure, shortly.
+
+    >>> drawn = Exposure(level="mild", photons=87.2, sigma=0.03, amplitude=1, gain=0.72, saturation=1, seed=(0,))
+    >>> exposure_lines(drawn)
+    ('87 photons', 'intensity × 0.72')
+    """
     photons = "no shot noise" if np.isinf(exposure.photons) else f"{exposure.photons:.0f} photons"
-    return f"{photons}, gain {exposure.gain:.2f}"
+    return photons, f"intensity × {exposure.gain:.2f}"
 
 
 class Bench:
@@ -280,8 +289,7 @@ class Bench:
         slab, middle = self._slab(key, layer, ask)
         key = (key, synthesis.preparation)
         if self._target is None or self._target[0] != key:
-            low, high = shown_range(slab)
-            raw = np.asarray((slab[middle] - low) / (high - low), np.float32)
+            raw = clean_target(slab[middle], replace(synthesis.preparation, radius_px=0.0))
             self._target = key, clean_target(slab, synthesis.preparation), raw
         _, target, raw = self._target
         window = self._window(key[0], target[middle], ask)
@@ -292,9 +300,11 @@ class Bench:
             piece if ask.n_dims == 3 else piece[middle], psf, synthesis.levels, seed=ask.seed, index=ask.number
         )
         at: Any = (middle, *inner) if ask.n_dims == 3 else inner
+        clean = target[middle][window]
         return BenchView(
-            raw=raw[window], clean=target[middle][window], poor=tuple((poor[at], drawn) for poor, drawn in made)
-        )
+            raw=raw[window], clean=clean, poor=tuple((poor[at], drawn) for poor, drawn in made),
+            white=max(float(np.percentile(clean, _WHITE)), 0.05),
+        )  # fmt: skip
 
     def _layer_of(self, ask: BenchAsk) -> tuple[NoisyLayer, Synthesis]:
         """The layer, or the first file, with the size of its pixels where that was left open."""

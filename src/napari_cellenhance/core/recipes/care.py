@@ -229,13 +229,17 @@ class CareRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The same over patches that were kept aside, and of a likelihood ``within_half``: share within σ·ln 2."""
+        """The same over patches that were kept aside, and ``mae_of_input``: absolute error of the poor patches.
+
+        Of a likelihood also ``within_half``: share within σ·ln 2.
+        """
         was_training = self.module.training
         self.module.eval()
         totals: dict[str, float] = {}
         n = 0
         for poor, clean in self._validation:
             losses = self._losses(poor, clean, is_validation=True)
+            losses["mae_of_input"] = (poor - clean).abs().mean()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(poor)
             n += len(poor)
