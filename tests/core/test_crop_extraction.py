@@ -203,7 +203,7 @@ def test_a_threshold_finds_the_discs(method: Any) -> None:
         y0, x0, y1, x1 = one.crop.box
         middle = np.array([(y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2])
         assert np.abs(np.array(CENTRES) - middle).max(axis=1).min() <= 1
-        assert one.crop.area_px == pytest.approx((labels == 10).sum(), rel=0.25) and one.score > 0
+        assert 0.75 < one.crop.area_px / (labels == 10).sum() < 1.5 and one.score > 0
     as_unwanted = from_segmentation(image, how, source="a", as_class="unwanted")
     assert as_unwanted.counts() == {"target": 0, "unwanted": 4, "discarded": 0}
 
