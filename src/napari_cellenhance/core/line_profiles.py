@@ -14,6 +14,7 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 
 __all__ = [
     "PERCENTILES",
+    "PROMINENCE",
     "Comparison",
     "Normalization",
     "Peak",
@@ -34,6 +35,8 @@ Normalization = Literal["none", "range", "percentiles", "fit"]
 """As stored; darkest 0 and brightest 1; percentiles 5 and 95 as 0 and 1; fitted to the reference."""
 
 PERCENTILES = (5.0, 95.0)
+PROMINENCE = 0.2
+"""Default of the least rise of a peak, as a share of the range of its profile: noise makes many smaller ones."""
 MAX_PLACES = 1 << 24
 
 
@@ -306,7 +309,7 @@ def fit_to(values: FloatArray, reference: FloatArray) -> FloatArray:
 # --- peaks ------------------------------------------------------------------------------------
 
 
-def find_peaks(distance_px: FloatArray, values: FloatArray, prominence: float = 0.2) -> tuple[Peak, ...]:
+def find_peaks(distance_px: FloatArray, values: FloatArray, prominence: float = PROMINENCE) -> tuple[Peak, ...]:
     """Find the peaks of a profile, from its beginning to its end.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Figures of an evaluation as PNG files: grey values, detection under noise, strength."""
+"""Figures of measurements as PNG files: grey values, detection under noise, strength, line profiles."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_cellenhance.core.histograms import Histogram
 from napari_cellenhance.core.strength_scores import StrengthCurve
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["histograms_png", "lines_png", "strengths_png"]
+__all__ = ["histograms_png", "lines_png", "profiles_png", "strengths_png"]
 
 _DPI = 110
 
 
 @contextmanager
-def _figure(path: str | os.PathLike[str], n_rows: int, n_columns: int) -> Iterator[Any]:
+def _figure(path: str | os.PathLike[str], n_rows: int, n_columns: int, *, overwrite: bool = True) -> Iterator[Any]:
     """Axes of a figure, as a table; it is written when the block ends well."""
     # The object interface leaves the state of pyplot, which napari or a notebook may use, alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,7 +29,7 @@ def _figure(path: str | os.PathLike[str], n_rows: int, n_columns: int) -> Iterat
     figure = Figure(figsize=(4.2 * n_columns, 3.0 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
     yield figure.subplots(n_rows, n_columns, squeeze=False)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 
@@ -112,3 +113,46 @@ def strengths_png(path: str | os.PathLike[str], curves: Mapping[str, Sequence[St
                 axis.set_ylabel(name)
                 axis.set_title(label, fontsize=9)
             row[0].set_yscale("log")
+
+
+def profiles_png(
+    path: str | os.PathLike[str],
+    distances: Sequence[float] | NDArray[Any],
+    profiles: Mapping[str, Sequence[float] | NDArray[Any]],
+    dots: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    reference: str = "",
+    overwrite: bool = True,
+) -> None:
+    """Draw grey values along a line.
+
+    Parameters
+    ----------
+    path : path
+    distances : sequence of length N
+    profiles : mapping
+        Name → N values; NaN leaves a gap.
+    dots : mapping
+        Name → distances and values of its peaks.
+    x_label, y_label : str
+    reference : str
+        Name of the profile that is drawn black and thick, below the others.
+    overwrite : bool
+        Allow replacing an existing file.
+    """
+    with _figure(path, 1, 1, overwrite=overwrite) as axes:
+        axis = axes[0][0]
+        axis.figure.set_size_inches(7.0, 3.6)
+        colours = iter(f"C{i % 10}" for i in range(len(profiles)))
+        for name, values in profiles.items():
+            look = (
+                {"color": "black", "lw": 2.2, "zorder": 1} if name == reference else {"color": next(colours), "lw": 1.3}
+            )
+            axis.plot(distances, values, label=name, **look)
+            axis.plot(*dots.get(name, ((), ())), "o", ms=4, color=look["color"], zorder=3)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        axis.margins(x=0)
+        axis.legend(fontsize=8)
