@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
     from napari_cellenhance.workflows.python_measure import compare_images, measure_pair
+    from napari_cellenhance.workflows.python_restore import restore, train_care
     from napari_cellenhance.workflows.python_teach import segment, train_aep
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "denoise",
     "enhance",
     "measure_pair",
+    "restore",
     "segment",
     "train_aep",
+    "train_care",
     "train_n2v",
     "train_nunet",
 ]
@@ -65,6 +68,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows import python_denoise
 
         return getattr(python_denoise, name)
+    if name in ("restore", "train_care"):
+        from napari_cellenhance.workflows import python_restore
+
+        return getattr(python_restore, name)
     if name in ("segment", "train_aep"):
         from napari_cellenhance.workflows import python_teach
 

@@ -95,6 +95,19 @@ def test_clean_images_alone_are_enough_to_train(clean: Path, tmp_path: Path) -> 
     assert drawn["synthesis"]["preparation"]["radius_px"] == 0.5
 
 
+def test_a_search_prints_and_writes_its_table(clean: Path, tmp_path: Path) -> None:
+    words = (
+        "search", "care", clean, "--out", tmp_path / "search", "--psf", "none", "--grid", "patch_px=16,32", "--grid",
+        "learning_rate=1e-3", "--steps", 2, "--set", "width=4", "--set", "kernel_px=3", "--set", "batch_size=2",
+    )  # fmt: skip
+    done = _run(*words)
+    assert done.exit_code == 0, done.output
+    assert "| patch_px | learning_rate | MAE |" in done.output
+    assert len((tmp_path / "search" / "search.csv").read_text().splitlines()) == 3
+    assert _run(*words[:-1], "patchpx=2").exit_code == WRONG_USAGE
+    assert "expected a name and values" in _run(*words[:7], "--grid", "patch_px").output
+
+
 def test_mistakes_are_one_line(clean: Path, tmp_path: Path) -> None:
     for words, text in (
         (("synthesize", clean, tmp_path / "p"), "state it in micrometres"),

@@ -1,9 +1,9 @@
-"""``cellenhance synthesize``, ``train care``, ``restore``, ``evaluate care``: restoration learned from pairs."""
+"""``cellenhance synthesize``, ``train care``, ``search care``, ``restore``, ``evaluate care``: learned restoration."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ from napari_cellenhance.workflows.restore import RestoreRequest
 from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
 from napari_cellenhance.workflows.train_care import CareRequest
 
-__all__ = ["evaluate_care", "restore", "synthesize", "train_care"]
+__all__ = ["evaluate_care", "restore", "search_care", "synthesize", "train_care"]
 
 # The one declaration of each default is in the requests; an empty one hands them over.
 _TRAIN = CareRequest(data="", out="")
@@ -206,6 +206,88 @@ def train_care(
                 f"50 %), so σ is multiplied by {scores['factor']:.2f}"
             )
     leave(is_stopped=is_stopped)
+
+
+def search_care(
+    data: Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trainings and the table; made if missing.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,VALUE",
+            help="A setting and values to try; again for more. [default: patch_px=16,32,64 learning_rate=2e-4,4e-4]",
+        ),
+    ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="DATA is a folder with noisy/ and clean/, or a JSON list of pairs.")
+    ] = False,
+    data_root: DataRoot = None,
+    axes: Axes = "",
+    channels: Channels = "all",
+    volumes: Volumes = False,
+    psf: Psf = _OPTICS.kind,
+    na: Na = _OPTICS.na,
+    wavelength: Wavelength = _OPTICS.wavelength_um,
+    pixel: Pixel = _OPTICS.pixel_um,
+    step: Step = _OPTICS.step_um,
+    index: Index = _OPTICS.refractive_index,
+    levels: Levels = None,
+    photons: Photons = "",
+    minimum: Minimum = _TARGET.radius_px,
+    opening: Opening = False,
+    stretch: Stretch = _STRETCH,
+    steps: Annotated[int, typer.Option(min=0, help="Updates of each; 0: as many as fit into --time.")] = _TRAIN.n_steps,
+    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds that each training may take.")] = (
+        _TRAIN.time_limit_s
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers; the same images are kept aside.")] = (
+        _TRAIN.seed
+    ),
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    precision: Precision = "auto",
+    more: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting that all trainings share.")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train with every combination of some settings and put the errors in a table; what is done is not done again."""
+    from napari_cellenhance.workflows.search_care import SearchCareRequest, run, to_markdown
+
+    base = CareRequest(
+        data=data, out=out, is_paired=pairs, data_root=data_root, axes=axes, channels=parse_channels(channels),
+        synthesis=_synthesis(psf, na, wavelength, pixel, step, index, levels, photons, minimum, opening, stretch),
+        n_dims=3 if volumes else 2, n_steps=steps, time_limit_s=time, seed=seed, device=device, precision=precision,
+        recipe_options={}, **_known_settings(parse_settings(more or [])),
+    )  # fmt: skip
+    request = SearchCareRequest(base=base, grid=_grid(grid)) if grid else SearchCareRequest(base=base)
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if not quiet and result.rows:
+        typer.echo(to_markdown(result))
+        typer.echo(f"table: {result.table}")
+        if result.best is not None:
+            typer.echo(f"best:  {Path(out) / result.best['folder']}")
+    leave(is_stopped=not result.is_complete, is_failed=any(row["problem"] for row in result.rows))
+
+
+def _known_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that are fields of the request."""
+    unknown = sorted(set(settings) - {one.name for one in fields(CareRequest)})
+    if unknown:
+        raise ParameterError(f"--set does not know {', '.join(unknown)}; expected fields such as batch_size or width")
+    return settings
+
+
+def _grid(words: list[str]) -> dict[str, tuple[Any, ...]]:
+    """``["patch_px=16,32"]`` → ``{"patch_px": (16, 32)}``."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for word in words:
+        name, _, values = word.partition("=")
+        if not values:
+            raise ParameterError(f"--grid is {word!r}; expected a name and values, such as patch_px=16,32,64")
+        found[name] = tuple(parse_settings([f"{name}={value}"])[name] for value in values.split(","))
+    return found
 
 
 def restore(
