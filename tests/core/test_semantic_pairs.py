@@ -238,7 +238,7 @@ def test_scaling_is_chosen_from_the_crops() -> None:
     assert scaling_of(crops) == Scaling(kind="p99")
     assert whites_of(replace(crops, white={"a": 180.0}))["a"] == 180.0
     assert 20 < whites_of(crops)["ground 0"] <= 30
-    found = scaling_of(crops, is_log=True)
+    found = scaling_of(crops, kind="fixed_log")
     assert found.is_log and 0 <= found.low < found.high < 255
     whole = CropSet(target=(replace(_crop(150), pixels=np.rint(_crop(150).pixels)),))
     assert scaling_of(whole, is_complement=True) == Scaling(kind="fixed", low=255.0, high=0.0)
@@ -269,12 +269,12 @@ def test_scalings_out_of_range_are_refused() -> None:
     for wrong in ({"kind": "sqrt"}, {"low": 1.0}, {"kind": "fixed_log", "low": 9, "high": 3}):
         with pytest.raises(ParameterError):
             Scaling(**wrong)
-    with pytest.raises(ParameterError, match="exclude"):
-        scaling_of(_set(), is_log=True, is_complement=True)
+    with pytest.raises(ParameterError, match="excludes"):
+        scaling_of(_set(), kind="fixed_log", is_complement=True)
     with pytest.raises(ImageError, match="kind to keep"):
         SceneMaker(CropSet(unwanted=(_crop(1),)), SMALL, EIGHT_BITS)
     with pytest.raises(ImageError, match="neither"):
-        scaling_of(CropSet(), is_log=True)
+        scaling_of(CropSet(), kind="fixed")
 
 
 # --- crops -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
 __all__ = [
-    "BackgroundCheck", "FramePairs", "Polarity", "check_background", "covered", "foreground", "suggest_polarity",
-    "temporal_median",
+    "BackgroundCheck", "FramePairs", "Polarity", "Spot", "check_background", "covered", "foreground",
+    "suggest_polarity", "temporal_median",
 ]  # fmt: skip
 
 Pixels = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 Polarity = Literal["dark", "bright", "both"]
 
 MAX_FRAMES = 48
@@ -109,12 +110,13 @@ def check_background(frames: Pixels, lag: int = 1, polarity: Polarity | None = N
     -----
     The estimator, for dark objects: the uncovered scene is the 90th percentile over time of a pixel, 1.28 σ of noise
     above its mean; a pixel is covered in a frame where it lies 3.5 σ below that mean, or 2 % of the range of the scene
-    if that is more. For dark *and* bright objects the temporal median stands for the scene instead. σ is 1.4826 · median of |difference of successive frames| / √2. Frames are first brought to one
-    median brightness.
+    if that is more. For dark *and* bright objects the temporal median stands for the scene instead. σ is 1.4826 ·
+    median of |difference of successive frames| / √2. Frames are first brought to one median brightness.
 
     Its limits: an object that never moves, or that leaves a pixel free in less than a tenth of the frames, *is* the
-    scene; where objects are dark and bright, so is what covers a pixel in most frames; objects less contrasted than the noise are not seen; light that flickers in parts of the image, drift of the
-    stage and focus look like objects; where more than half of all pixels change from frame to frame, σ is too large.
+    scene; where objects are dark and bright, so is what covers a pixel in most frames; objects less contrasted than the
+    noise are not seen; light that flickers in parts of the image, drift of the stage and focus look like objects; where
+    more than half of all pixels change from frame to frame, σ is too large.
     """
     if frames.ndim != 3 or len(frames) < 3:
         raise ImageError(f"a movie of shape {frames.shape} cannot be judged; expected at least 3 frames, (T, Y, X)")
@@ -238,6 +240,16 @@ def _sentences(check: BackgroundCheck, n_frames: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in a movie, and the two frames of a pair in their order."""
+
+    movie: int
+    frames: tuple[int, int]
+    corner: tuple[int, int]
+    flips: tuple[bool, bool]
+
+
 class FramePairs:
     """Draws pairs of patches of one place at two times.
 
@@ -276,14 +288,23 @@ class FramePairs:
 
     def draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """Two patches (C, Y, X) of the same place, in random order, flipped alike."""
-        movie = self._movies[int(rng.choice(len(self._movies), p=self._chances))]
+        spot = self.spot(rng)
+        first, second = (self.cut(self._movies[spot.movie][t], spot) for t in spot.frames)
+        return first, second
+
+    def spot(self, rng: np.random.Generator) -> Spot:
+        """Where and when a pair is."""
+        index = int(rng.choice(len(self._movies), p=self._chances))
+        movie = self._movies[index]
         t = int(rng.integers(len(movie) - self._lag))
         y, x = (int(rng.integers(n - self.patch_px + 1)) for n in movie.shape[2:])
-        window = (slice(None), slice(y, y + self.patch_px), slice(x, x + self.patch_px))
-        pair = [movie[t][window], movie[t + self._lag][window]]
-        if rng.random() < 0.5:
-            pair.reverse()
-        if self._is_flipping:
-            steps = [slice(None, None, -1 if flip else 1) for flip in rng.random(2) < 0.5]
-            pair = [patch[:, steps[0], steps[1]] for patch in pair]
-        return np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1])
+        frames = (t, t + self._lag) if rng.random() < 0.5 else (t + self._lag, t)
+        flips = rng.random(2) < (0.5 if self._is_flipping else 0)
+        return Spot(index, frames, (y, x), (bool(flips[0]), bool(flips[1])))
+
+    def cut(self, plane: NDArray[Scalar], spot: Spot) -> NDArray[Scalar]:
+        """The patch of a plane (…, Y, X) at a spot; a copy."""
+        y, x = spot.corner
+        patch = plane[..., y : y + self.patch_px, x : x + self.patch_px]
+        steps = [slice(None, None, -1 if flip else 1) for flip in spot.flips]
+        return np.ascontiguousarray(patch[..., steps[0], steps[1]])

@@ -24,8 +24,8 @@ from napari_cellenhance.core.normalize import Normalizer, percentiles
 from napari_cellenhance.core.placed_crops import Change, OverlapRule, Part, place, window_on
 
 __all__ = [
-    "PRESETS", "Preset", "Scaling", "Scene", "SceneMaker", "ScenePair", "SceneSettings", "fill_null", "preset",
-    "scaling_of", "whites_of",
+    "PRESETS", "Kind", "Preset", "Scaling", "Scene", "SceneMaker", "ScenePair", "SceneSettings", "fill_null", "preset",
+    "ranged", "scaling_of", "whites_of",
 ]  # fmt: skip
 
 Pixels = NDArray[np.float32]
@@ -33,6 +33,8 @@ Range = tuple[float, float]
 Counts = tuple[int, int]
 Kind = Literal["p99", "fixed", "fixed_log"]
 _N_ATTEMPTS = 3
+_FLAT = 0.1
+"""An object whose brightness varies by less than this share of it has no ground in it that could be subtracted."""
 _SAMPLE_PX = 2_000_000
 """Pixels that percentiles of a whole crop set are estimated from."""
 
@@ -94,40 +96,47 @@ class Scaling:
 
 
 def scaling_of(
-    crops: CropSet, *, is_log: bool = False, is_complement: bool = False, low: float | None = None,
+    crops: CropSet, *, kind: Kind | None = None, is_complement: bool = False, low: float | None = None,
     high: float | None = None,
 ) -> Scaling:  # fmt: skip
-    """Scaling that suits a crop set, where nothing else is known.
+    """Scaling that suits a crop set.
 
     Parameters
     ----------
-    is_log, is_complement : bool
+    kind : "p99", "fixed" or "fixed_log", optional
+        Default: a range where one is given, for the complement and for colours; else P99 of each image.
+    is_complement : bool
     low, high : float or None
-        Range of grey values; None: 0 and 255 where all values fit 8 bits, else the percentiles 0.1 and 99.9 of all
-        pixels (without logarithm or complement: P99 of each image).
+        Range of grey values; None: 0 (1 for a logarithm) and 255 where all values are whole numbers of 8 bits, else the
+        percentiles 0.1 and 99.9 of all pixels.
 
     Raises
     ------
     ImageError
         No pixel, or no contrast.
     ParameterError
-        A logarithm of the complement.
+        A complement without a range.
     """
-    if is_log and is_complement:
-        raise ParameterError("a logarithmic scale and the complement exclude each other; choose one")
-    if low is None and high is None and not (is_log or is_complement or crops.is_colour):
+    is_ranged = is_complement or crops.is_colour or not (low is None and high is None)
+    kind = kind or ("fixed" if is_ranged else "p99")
+    if is_complement and kind != "fixed":
+        raise ParameterError(f"the complement needs a range of grey values, and excludes {kind!r}; choose 'fixed'")
+    if kind == "p99":
         return Scaling()
     values = _values_of(crops)
     found_low, found_high = percentiles(values, (0.1, 99.9))
     if float(values.min()) >= 0 and 1 < float(values.max()) <= 255 and bool((values == np.rint(values)).all()):
-        found_low, found_high = (1.0 if is_log else 0.0), 255.0
-    low = max(0.0, found_low) if low is None and is_log else found_low if low is None else low
-    high = found_high if high is None else high
+        found_low, found_high = (1.0 if kind == "fixed_log" else 0.0), 255.0
+    least = max(0.0, found_low) if kind == "fixed_log" else found_low
+    return ranged(kind, least if low is None else low, found_high if high is None else high, is_complement)
+
+
+def ranged(kind: Kind, low: float, high: float, is_complement: bool) -> Scaling:
+    """Scaling between two grey values; ``ImageError`` where they are not in order."""
     if not high > low:
-        raise ImageError(f"the crops have no contrast between the grey values {low:g} and {high:g}")
-    if is_log:
-        return Scaling(kind="fixed_log", low=low, high=high)
-    return Scaling(kind="fixed", low=high if is_complement else low, high=low if is_complement else high)
+        raise ImageError(f"there is no contrast between the grey values {low:g} and {high:g}; give another range")
+    ends = (high, low) if is_complement else (low, high)
+    return Scaling(kind=kind, low=ends[0], high=ends[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,7 +421,9 @@ class SceneMaker:
     def _crop(self, crop: ObjectCrop, white: float) -> _Crop:
         scaled = self.scaling.linear(crop.pixels, white)
         planes = scaled[None] if scaled.ndim == 2 else np.moveaxis(scaled, 2, 0)
-        p0, p10 = percentiles(planes[:, crop.mask], (0, 10))
+        p0, p10, p90 = percentiles(planes[:, crop.mask], (0, 10, 90))
+        if p90 - p10 < _FLAT * p90:
+            p0 = p10 = 0.0  # nothing would be left of an even object
         pixels = np.where(crop.mask, planes, self._null).astype(np.float32)
         return _Crop(Part(pixels, crop.mask), (max(0.0, p0), max(0.0, p10)))
 

@@ -22,8 +22,9 @@ CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": Tr
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
 
 _BYTES_PER_PX_CLASSICAL = 80
-_GROUPS: Mapping[str, Literal["NU-Net", "AEP", "Denoising", "Restoration"]] = {
-    "nunet": "NU-Net", "n2v": "Denoising", "care": "Restoration", "aep": "AEP",
+_GROUPS: Mapping[str, Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…"]] = {
+    "nunet": "NU-Net", "n2v": "Denoising", "care": "Restoration", "semantic": "Keep only…",
+    "aep": "AEP",
 }  # fmt: skip
 """Recipe of a card → heading in the lists of filters, in their order; a recipe that is not here makes no filters."""
 _STRENGTH_HELP = "0 returns the input unchanged; larger values push objects to white and the ground to black."
@@ -121,6 +122,8 @@ def _is_filter(card: ModelCard) -> bool:
             return card.axes == "YX" and card.architecture.get("n_channels", 1) == 1
         case "care":
             return card.axes == "YX"
+        case "semantic":
+            return card.architecture.get("n_in", 1) == 1
         case recipe:
             return recipe in _GROUPS
 
@@ -218,6 +221,10 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.core.recipes.restorer import RestoreEnhancer
 
         enhancer = RestoreEnhancer(module, spec.info, choice)
+    elif spec.card.recipe == "semantic":
+        from napari_cellenhance.core.recipes.separator import SeparateEnhancer
+
+        enhancer = SeparateEnhancer(module, spec.info, choice)
     else:
         from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
         from napari_cellenhance.core.recipes.nunet_open import open_nunet

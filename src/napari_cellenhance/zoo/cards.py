@@ -173,7 +173,7 @@ class ModelCard(_Card):
 
     Parameters
     ----------
-    recipe : "nunet", "n2v", "care", "aep", "voidseg" or "stardist"
+    recipe : "nunet", "n2v", "care", "semantic", "aep", "voidseg" or "stardist"
         The method that runs it. A card of a method this version lacks is refused.
     architecture : dict
         ``{"name": …, other arguments of core.models.build}``.
@@ -192,7 +192,7 @@ class ModelCard(_Card):
     """
 
     summary: str
-    recipe: Literal["nunet", "n2v", "care", "aep", "voidseg", "stardist"]
+    recipe: Literal["nunet", "n2v", "care", "semantic", "aep", "voidseg", "stardist"]
     architecture: dict[str, JsonValue]
     normalization: NormalizationCard
     strength: StrengthCard

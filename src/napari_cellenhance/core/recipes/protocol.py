@@ -68,7 +68,7 @@ class FilterInfo:
 
     id: str
     title: str
-    group: Literal["NU-Net", "AEP", "Denoising", "Restoration", "Classical"]
+    group: Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…", "Classical"]
     summary: str
     strength: StrengthInfo
     reference: str = ""
