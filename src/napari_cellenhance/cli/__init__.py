@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_cellenhance.cli import denoise as denoising
+from napari_cellenhance.cli import crops as cropping
 from napari_cellenhance.cli import evaluate_networks, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli import restore as restoring
@@ -68,6 +69,7 @@ app.command("denoise")(denoising.denoise)
 app.command("restore")(restoring.restore)
 app.command("synthesize")(restoring.synthesize)
 app.command("measure")(measuring.measure)
+app.command("crops")(cropping.crops)
 train.command("aep")(teach.train_aep)
 train.command("voidseg")(voidseg.train_voidseg)
 train.command("n2v")(denoising.train_n2v)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+import numpy as np
+
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["CLASSES", "CropClass", "CropLibrary", "FoundObject", "merge"]
+__all__ = ["CLASSES", "CropClass", "CropLibrary", "FoundObject", "add", "merge"]
 
 CropClass = Literal["target", "unwanted", "discarded"]
 CLASSES: tuple[CropClass, ...] = get_args(CropClass)
@@ -144,3 +146,50 @@ def merge(libraries: Sequence[CropLibrary]) -> CropLibrary:
         white=white,
         notes=tuple(dict.fromkeys(note for library in libraries for note in library.notes)),
     )
+
+
+def add(library: CropLibrary, more: CropLibrary) -> CropLibrary:
+    """Add what another look at images found, which may be the same ones.
+
+    Parameters
+    ----------
+    library, more : CropLibrary
+        Of an object with the same source, time point and box, that of ``more`` stays. Where both have one background
+        of an image, what either of them calls an object is none of it.
+
+    Raises
+    ------
+    ImageError
+        Libraries in grey values and in colour.
+    """
+    found_again = {_place_of(one) for one in more.objects}
+    kept = tuple(one for one in library.objects if _place_of(one) not in found_again)
+    both = merge([replace(library, objects=kept), more])
+    return replace(both, backgrounds=tuple(_joined(library.backgrounds, more.backgrounds)))
+
+
+def _place_of(one: FoundObject) -> tuple[str, int, tuple[int, int, int, int]]:
+    return one.crop.source, one.crop.frame, one.crop.box
+
+
+def _joined(first: Sequence[Background], second: Sequence[Background]) -> list[Background]:
+    counts: dict[str, list[Background]] = {}
+    for background in (*first, *second):
+        counts.setdefault(background.source, []).append(background)
+    joined = []
+    for found in counts.values():
+        is_same_image = len(found) == 2 and found[0] in first and found[1] in second
+        if is_same_image and found[0].pixels.shape == found[1].pixels.shape:
+            joined += _without_either(*found)
+        else:
+            joined += found
+    return joined
+
+
+def _without_either(one: Background, other: Background) -> list[Background]:
+    mask = one.mask | other.mask
+    if mask.all():
+        return []
+    pixels = np.array(one.pixels)
+    pixels[mask] = 0
+    return [Background(pixels=pixels, mask=mask, source=one.source)]

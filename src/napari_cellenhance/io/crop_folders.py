@@ -163,7 +163,7 @@ def _write_object(folder: Path, number: int, one: FoundObject) -> dict[str, Any]
         "area_px": crop.area_px, "score": one.score, "reason": one.reason,
     }  # fmt: skip
     _write_pixels(folder / one.kind / name, crop.pixels, crop.mask, about)
-    return {"file": name, "class": one.kind, **about}
+    return {"file": name, "class": one.kind, **about, "score": float(f"{one.score:.5g}")}
 
 
 def _write_background(folder: Path, number: int, background: Background) -> None:

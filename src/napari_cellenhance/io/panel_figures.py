@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["Curve", "Picture", "curves_png", "pictures_png"]
+__all__ = ["Curve", "Picture", "curves_png", "mosaic_png", "pictures_png"]
 
 _DPI = 110
 _MAX_SIDE_PX = 512
@@ -69,6 +69,32 @@ def pictures_png(path: str | os.PathLike[str], rows: Mapping[str, Sequence[Pictu
             else:
                 axis.imshow(picture.plane[_thinned(picture.plane)], interpolation="nearest", **_look(picture))
         axes[0].set_ylabel(name, fontsize=9)
+    _write(figure, path)
+
+
+def mosaic_png(path: str | os.PathLike[str], rows: Mapping[str, Sequence[Picture]], n_columns: int) -> None:
+    """Draw many small pictures, such as crops, in squares of one size; quicker than :func:`pictures_png`.
+
+    Parameters
+    ----------
+    path : path
+    rows : mapping
+        Name of the row → its pictures, at most ``n_columns``.
+    n_columns : int
+    """
+    figure = _figure(1.25 * n_columns + 1.2, 1.42 * len(rows))
+    axis = figure.add_subplot()
+    for number, (name, row) in enumerate(rows.items()):
+        axis.text(-0.06, number + 0.5, name, fontsize=9, ha="right", va="center")
+        for column, picture in enumerate(row):
+            axis.text(column + 0.5, number + 0.06, picture.title, fontsize=6, ha="center", va="center")
+            if picture.plane is not None:
+                extent = (column + 0.03, column + 0.97, number + 0.98, number + 0.12)
+                plane = picture.plane[_thinned(picture.plane)]
+                axis.imshow(plane, interpolation="nearest", aspect="auto", extent=extent, **_look(picture))
+    axis.set_xlim(-1.0, n_columns)
+    axis.set_ylim(len(rows), 0)
+    axis.set_axis_off()
     _write(figure, path)
 
 

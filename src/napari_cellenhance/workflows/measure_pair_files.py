@@ -27,7 +27,7 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progr
 __all__ = ["PairFilesRequest", "PairFilesResult", "pair_by_name", "run"]
 
 _LOGGER = logging.getLogger(__name__)
-_ENDINGS = ("_labels", "_masks", "_mask", "_points", "_enhanced")
+_ENDINGS = ("_labels", "_masks", "_mask", "_classes", "_points", "_boxes", "_enhanced")
 _WANTED: dict[Kind, tuple[str, ...]] = {
     "images": ("",),
     "objects": ("_labels", "_masks", "_mask", ""),
