@@ -111,3 +111,44 @@ def test_words_that_do_not_go_together(
 ) -> None:
     monkeypatch.chdir(study)
     assert said in refused(call(*words), 2)
+
+
+def test_labels_that_points_lie_in(study: Path) -> None:
+    done = call(study / "found" / "a_labels.tif", "--points", study / "true.csv", "--json")
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)["rows"]
+    # One of the objects is not labelled, and one point lies on the ground.
+    assert row["n_true"] == row["n_found"] + 2 and row["precision"] == 1
+    assert row["recall"] == pytest.approx(row["n_found"] / row["n_true"])
+    folder = call(study / "found", "--points", study / "points", "--json")
+    assert [r["image"] for r in json.loads(folder.stdout)["rows"]] == ["a_labels.tif"]
+    assert "no reference" in folder.stderr and folder.exit_code == 1
+    assert "belongs to another kind" in refused(
+        call(study / "found", "--points", study / "points", "--match-within", 3), 2
+    )
+
+
+def test_boxes_around_objects(study: Path) -> None:
+    done = call(study / "found", "--labels", study / "truth", "--as", "boxes", "--json")
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)["rows"][0]
+    assert row["precision"] == 1 and row["n_true"] == row["n_found"] + 1 and 0.5 < row["iou"] < 1
+    assert "less than 1" in refused(call(study / "found", "--labels", study / "truth", "--as", "boxes", "--iou", 1), 2)
+
+
+def test_conditions_are_compared(tmp_path: Path) -> None:
+    def compare(*words: Any) -> Any:
+        return CliRunner().invoke(app, ["compare", *(str(word) for word in words)])
+
+    (tmp_path / "control.csv").write_text("image,n_found\na,9\nb,10\nc,11\nmean,10\nsd,1\n", encoding="utf-8")
+    (tmp_path / "drug.csv").write_text("image,n_found\na,28\nb,30\nc,32\nd,\n", encoding="utf-8")
+    tables = (tmp_path / "control.csv", tmp_path / "drug.csv")
+    done = compare(*tables, "--column", "n_found", "--csv", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.output
+    assert "control: 10 ± 1 (n 3)" in done.stdout and "Z-factor 0.55, p 0.1 (Mann-Whitney)" in done.stdout
+    assert "cannot fall below 0.1" in done.stderr and "1 lines of drug.csv" in done.stderr
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").startswith("condition,column,n,mean,sd,z_factor,p_mann")
+    assert json.loads(compare(*tables, "--column", "n_found", "--json").stdout)["n"] == [3, 3]
+    assert "there are image, n_found" in refused(compare(*tables, "--column", "f1"), 2)
+    (tmp_path / "drug.csv").write_text("image,n_found\na,many\n", encoding="utf-8")
+    assert "expected numbers" in refused(compare(*tables, "--column", "n_found"), 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_cellenhance.core.errors import ParameterError, TargetExistsError, WriteError
-from napari_cellenhance.io.tables import table_text, write_table
+from napari_cellenhance.core.errors import ImageError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.io.tables import read_column, table_text, write_table
 
 ROWS = [
     {"layer": 'raw, "day 1"', "contrast ratio": 5.0, "floor": False},
@@ -51,3 +51,19 @@ def test_rows_must_be_alike(tmp_path: Path) -> None:
 
 def test_clipboard_text_has_tabs() -> None:
     assert table_text(ROWS).splitlines()[0] == "layer\tcontrast ratio\tfloor"
+
+
+def test_a_column_is_read_without_means_and_gaps(tmp_path: Path) -> None:
+    path, _ = write_table(
+        tmp_path / "t.csv",
+        [{"image": "a", "n": 3}, {"image": "b", "n": None}, {"image": "c", "n": 5.5}, {"image": "mean", "n": 4.25}],
+        {},
+    )
+    assert read_column(path, "n", leave_out=("mean",)) == ([3.0, 5.5], ["b"])
+    with pytest.raises(ParameterError, match="there are image, n"):
+        read_column(path, "f1")
+    with pytest.raises(ImageError, match="expected numbers"):
+        read_column(path, "image")
+    path.write_bytes(b"\xff\xfe,\x00")
+    with pytest.raises(ImageError, match="no table"):
+        read_column(path, "n")

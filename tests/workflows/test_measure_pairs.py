@@ -20,6 +20,7 @@ from napari_cellenhance.workflows.measure_pairs import (
     PairOptions,
     PairRequest,
     PairScore,
+    measure_hits,
     measure_pair,
     measure_points,
 )
@@ -268,3 +269,33 @@ def test_the_public_call_gives_the_same_numbers() -> None:
     assert points["f1"] == 1.0
     with pytest.raises(ImageError, match="expected the same"):
         napari_cellenhance.measure_pair(RAMP[:5], RAMP)
+
+
+# --- labels against points, and boxes -----------------------------------------------------------
+
+
+def test_points_lie_in_labels_of_their_plane() -> None:
+    labels = np.zeros((2, 10, 10), np.uint16)
+    labels[0, 2:5, 2:5], labels[1, 6:9, 6:9] = 1, 2
+    stack = MeasuredImage(name="found", image=labels, axes="TYX")
+    points = np.array([(0, 3, 3), (0, 7, 7), (1, 7, 7), (5, 1, 1)], float)
+    done = measure_hits(stack, "true", points, PairOptions(kind="hits"))
+    assert row_of(done, kind="hits")["f1"] == pytest.approx(2 / 3) and done.tally.n_planes == 2
+    assert "1 points of “true” lie outside" in done.notes[0] and "plane by plane" in done.notes[1]
+    with pytest.raises(ImageError, match="3 dimensions"):
+        measure_hits(stack, "true", points[:, 1:], PairOptions(kind="hits"))
+    with pytest.raises(ParameterError, match="measure_hits"):
+        measure_pair(PairRequest(result=stack, reference=stack, options=PairOptions(kind="hits")))
+
+
+def test_boxes_of_the_worked_example_and_of_planes() -> None:
+    row = row_of(score(FOUND, TRUTH, kind="boxes"), kind="boxes")
+    assert (row["n_true"], row["n_found"]) == (4, 4) and row["f1"] == 0.25 and row["iou"] == pytest.approx(222 / 370)
+    stack = score(np.stack([FOUND, TRUTH]), np.stack([TRUTH, TRUTH]), "TYX", kind="boxes")
+    assert stack.tally.n_planes == 2 and "boxes are matched within each plane" in stack.notes[0]
+    assert row_of(stack, kind="boxes")["precision"] == pytest.approx(5 / 8)
+
+
+def test_hits_from_python() -> None:
+    row = napari_cellenhance.measure_pair(FOUND, [(5, 5), (5, 20), (0, 0)], kind="hits")
+    assert (row["n_true"], row["n_found"]) == (3, 4) and row["recall"] == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""``cellenhance measure``: enhanced images against the raw one, or results against references."""
+"""``cellenhance measure``: enhanced images or results against references; ``compare``: conditions by their tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_cellenhance.workflows.measure_pairs import PairOptions
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.measure_pairs import Kind
 
-__all__ = ["measure"]
+__all__ = ["compare", "measure"]
 
 # The one declaration of each default is in the requests; an empty one hands them over.
 _PAIR = PairOptions()
@@ -44,7 +44,8 @@ def measure(
         Path | None, typer.Option(help="True labels, or a folder of them: AP, precision, recall, F1, SEG, IoU, Dice.")
     ] = None,
     points: Annotated[
-        Path | None, typer.Option(help="CSV of true points, or a folder of them: precision, recall, F1.")
+        Path | None,
+        typer.Option(help="CSV of true points, or a folder of them: F1 of points (CSV), or of labels they lie in."),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="Mask or labels of the objects. [default: Otsu of the raw image, marked so]")
@@ -60,8 +61,10 @@ def measure(
         typer.Option("--range", help="With --reference: range of grey values. [default: of each reference]"),
     ] = None,
     kind: Annotated[
-        Literal["objects", "classes"] | None,
-        typer.Option("--as", help="With --labels: a number for each object, or for each class. [default: objects]"),
+        Literal["objects", "classes", "boxes"] | None,
+        typer.Option(
+            "--as", help="With --labels: a number for each object or class, or boxes around objects. [default: objects]"
+        ),
     ] = None,
     iou: Annotated[
         list[float] | None,
@@ -90,9 +93,10 @@ def measure(
     result against its reference of the same name, and the mean.
     """
     contrast_only = {"--mask": mask, "--diameter": diameter, "--dark": dark or None, "--stretched": stretched or None}
-    chosen = _reference(reference, labels, points, kind)
+    chosen = _reference(reference, labels, points, kind, images)
     pair_only = {
-        "--range": (data_range, ("images",)), "--as": (kind, ("objects", "classes")), "--iou": (iou, ("objects",)),
+        "--range": (data_range, ("images",)), "--as": (kind, ("objects", "classes", "boxes")),
+        "--iou": (iou, ("objects", "boxes")),
         "--ignore": (ignore, ("classes",)), "--match-within": (match_within, ("points",)),
     }  # fmt: skip
     if chosen is None:
@@ -116,15 +120,31 @@ def measure(
 
 
 def _reference(
-    reference: Path | None, labels: Path | None, points: Path | None, kind: Literal["objects", "classes"] | None
+    reference: Path | None,
+    labels: Path | None,
+    points: Path | None,
+    kind: Literal["objects", "classes", "boxes"] | None,
+    results: list[str],
 ) -> tuple[Path, Kind] | None:
     named: list[tuple[Path, Kind]] = []
-    for path, what in ((reference, "images"), (labels, kind or "objects"), (points, "points")):
+    of_points = "points" if points is None or _are_tables(results) else "hits"
+    for path, what in ((reference, "images"), (labels, kind or "objects"), (points, of_points)):
         if path is not None:
             named.append((path, what))  # type: ignore[arg-type]
     if len(named) > 1:
         raise ParameterError("--reference, --labels and --points were given together; measure one after the other")
     return named[0] if named else None
+
+
+def _are_tables(results: list[str]) -> bool:
+    """Whether results are points themselves, or labels that points should lie in."""
+    for result in results:
+        path = Path(result)
+        if path.is_dir():
+            return any(inside.suffix.lower() == ".csv" for inside in path.iterdir())
+        if path.exists():
+            return path.suffix.lower() == ".csv"
+    return True
 
 
 def _refuse(names: list[str], where: str) -> None:
@@ -199,3 +219,33 @@ def _compare(
             for note in result.notes:
                 typer.echo(f"note: {note}", err=True)
     leave(is_stopped=is_stopped)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="Table of one condition, one line for each image.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Table of the other condition.")],
+    column: Annotated[str, typer.Option(help="Name of the column to compare, such as n_found.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the result as CSV, and a JSON beside it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Tell two conditions apart: means, Z-factor, and p-values by Mann-Whitney and by Welch's t-test.
+
+    Tables are those of 'cellenhance measure --csv', or any CSV; lines of means are passed over.
+    """
+    from napari_cellenhance.io.json_ready import json_ready
+    from napari_cellenhance.workflows.conditions import ConditionsRequest, run, to_text
+
+    result = run(ConditionsRequest(first=first, second=second, column=column))
+    if csv is not None:
+        from napari_cellenhance.io.tables import write_table
+
+        write_table(csv, result.rows, result.record, overwrite=overwrite)
+    if as_json:
+        print_json(json_ready(result.record))
+    else:
+        typer.echo(to_text(result))
+    for note in () if quiet or as_json else result.notes:
+        typer.echo(f"note: {note}", err=True)

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["table_text", "write_table"]
+__all__ = ["read_column", "table_text", "write_table"]
 
 Row = Mapping[str, Any]
 
@@ -60,6 +60,60 @@ def write_table(
     with atomic_path(target, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
     return (target, *written)
+
+
+def read_column(
+    path: str | os.PathLike[str], column: str, *, leave_out: Sequence[str] = ()
+) -> tuple[list[float], list[str]]:
+    """Read the numbers of one column of a CSV table.
+
+    Parameters
+    ----------
+    path : path
+    column : str
+        Its name in the first line.
+    leave_out : sequence of str
+        Lines whose first cell is one of these are no data (mean, sd).
+
+    Returns
+    -------
+    values : list of float
+        Empty cells are passed over.
+    names : list of str
+        First cell of the lines that were passed over for that.
+
+    Raises
+    ------
+    ParameterError
+        No such column.
+    ImageError
+        No table, or a cell that is no number.
+    OSError
+        It cannot be opened.
+    """
+    source = Path(path)
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"{source} is no table ({error}); expected CSV") from error
+    if column not in columns:
+        raise ParameterError(f"{source} has no column {column!r}; there are {', '.join(columns) or 'none'}")
+    values, empty = [], []
+    for row in rows:
+        name = row[columns[0]] or ""
+        if name in leave_out:
+            continue
+        cell = (row[column] or "").strip()
+        if not cell:
+            empty.append(name)
+            continue
+        try:
+            values.append(float(cell))
+        except ValueError as error:
+            raise ImageError(f"{source} holds {cell!r} in the column {column}; expected numbers") from error
+    return values, empty
 
 
 def table_text(rows: Sequence[Row]) -> str:

@@ -19,6 +19,7 @@ from napari_cellenhance.workflows.measure_pairs import (
     PairOptions,
     PairRequest,
     PairScore,
+    measure_hits,
     measure_pair,
     measure_points,
 )
@@ -33,9 +34,11 @@ _WANTED: dict[Kind, tuple[str, ...]] = {
     "objects": ("_labels", "_masks", "_mask", ""),
     "classes": ("_labels", "_masks", "_mask", ""),
     "points": ("_points", ""),
+    "boxes": ("_labels", "_masks", "_mask", ""),
+    "hits": ("_points", ""),
 }
 """Endings of references, the best first: of images and labels in one folder, labels are meant for labels."""
-_OF_RESULTS: dict[Kind, tuple[str, ...]] = {**_WANTED, "images": ("_enhanced", "")}
+_OF_RESULTS: dict[Kind, tuple[str, ...]] = {**_WANTED, "images": ("_enhanced", ""), "hits": _WANTED["objects"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,11 @@ def _measure(
         return measure_points(result.name, read_points(result), reference.name, read_points(reference), request.options)
     from napari_cellenhance.workflows.measure import read_measured
 
+    if request.options.kind == "hits":
+        from napari_cellenhance.io.points import read_points
+
+        labels = read_measured(result, axes=request.axes)
+        return measure_hits(labels, reference.name, read_points(reference), request.options)
     found, true = (read_measured(path, axes=request.axes) for path in (result, reference))
     if tuple(found.image.shape) == tuple(true.image.shape):
         found = dataclasses.replace(found, axes=true.axes)  # what a file does not tell was guessed: once is enough
@@ -171,14 +179,14 @@ def _pairs(request: PairFilesRequest) -> tuple[list[tuple[Path, Path]], list[str
     kind = request.options.kind
     results: list[Path] = []
     for asked in request.results:
-        found = _files(asked, kind)
+        found = _files(asked, is_table=kind == "points")
         results += _by_key(found, _OF_RESULTS[kind]).values() if Path(asked).is_dir() else found
     results = list(dict.fromkeys(results))
-    reference = Path(request.reference)
+    reference, has_points = Path(request.reference), kind in ("points", "hits")
     if not reference.is_dir():
-        (one,) = _files(reference, kind) if reference.exists() else _absent(reference)
+        (one,) = _files(reference, is_table=has_points) if reference.exists() else _absent(reference)
         return [(result, one) for result in results], [], []
-    return pair_by_name(results, _files(reference, kind), kind, folder=reference)
+    return pair_by_name(results, _files(reference, is_table=has_points), kind, folder=reference)
 
 
 def pair_by_name(
@@ -189,7 +197,7 @@ def pair_by_name(
     Parameters
     ----------
     results, references : sequence of Path
-    kind : "images", "objects", "classes" or "points"
+    kind : "images", "objects", "classes", "points", "boxes" or "hits"
         Of several references of one name, ``cells_labels.tif`` is meant for labels and ``cells.tif`` for images.
     folder : Path
         Of the references, for messages.
@@ -213,7 +221,7 @@ def pair_by_name(
         names = ", ".join(path.name for path in results[:3])
         raise ParameterError(
             f"nothing in {folder} belongs to {names}{' …' if len(results) > 3 else ''}; expected files of the same "
-            f"names, such as {_key(results[0])}{_WANTED[kind][0]}{'.csv' if kind == 'points' else '.tif'}"
+            f"names, such as {_key(results[0])}{_WANTED[kind][0]}{'.csv' if kind in ('points', 'hits') else '.tif'}"
         )
     failures = [
         f"{result} has no reference: {folder} holds no file of its name"
@@ -259,8 +267,8 @@ def _split(path: Path) -> tuple[str, str]:
     return stem[: len(stem) - len(ending)], ending
 
 
-def _files(asked: str | os.PathLike[str], kind: Kind) -> tuple[Path, ...]:
-    if kind != "points":
+def _files(asked: str | os.PathLike[str], *, is_table: bool) -> tuple[Path, ...]:
+    if not is_table:
         return find_sources(asked)
     path = Path(asked)
     if not path.is_dir():

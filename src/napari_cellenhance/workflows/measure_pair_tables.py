@@ -52,6 +52,7 @@ def to_rows(scores: Sequence[PairScore], options: PairOptions) -> list[dict[str,
 
 
 def _row(name: str, reference: str, tally: Any, classes: Sequence[int]) -> dict[str, Any]:
+    from napari_cellenhance.core.localisation import BoxTally
     from napari_cellenhance.core.pooled_scores import ClassTally, ImageTally, ObjectTally
 
     row: dict[str, Any] = {"image": name, "reference": reference}
@@ -74,6 +75,8 @@ def _row(name: str, reference: str, tally: Any, classes: Sequence[int]) -> dict[
         matches = tally.matches
         row |= {"n_true": matches.tp + matches.fn, "n_found": matches.tp + matches.fp}
         row |= {"precision": matches.precision, "recall": matches.recall, "f1": matches.f1}
+        if isinstance(tally, BoxTally):
+            row |= {"iou": tally.iou}
     return row | {"n_planes": tally.n_planes}
 
 
@@ -151,6 +154,8 @@ def describe(options: PairOptions) -> dict[str, Any]:
         "objects": ("min_iou",),
         "classes": ("ignore",),
         "points": ("match_within_px",),
+        "boxes": ("min_iou",),
+        "hits": (),
     }[options.kind]
     told = {key: value for key, value in asdict(options).items() if key in asked}
     return {"software": "napari-cellenhance", "measured": f"{options.kind} against a reference", **told}

@@ -5,6 +5,7 @@ References
 .. [1] Caicedo et al., Nat. Methods 16, 2019: average precision at a threshold of the overlap.
 .. [2] Maška et al., Bioinformatics 30, 2014: SEG.
 .. [3] Weigert et al., Nat. Methods 15, 2018: PSNR after the scaling and shift of least squared error.
+.. [4] Javer & Rittscher 2019, arXiv 1909.00691: points inside predicted labels; boxes that overlap by more than half.
 """
 
 from __future__ import annotations
@@ -18,10 +19,18 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import SAMPLES
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.workflows._measured import MeasuredImage, OpenedLayer, numbered, open_layer
+from napari_cellenhance.workflows._measured import (
+    MeasuredImage,
+    OpenedLayer,
+    TruePoints,
+    numbered,
+    open_layer,
+    points_by_plane,
+)
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
 if TYPE_CHECKING:
+    from napari_cellenhance.core.localisation import BoxTally, HitTally
     from napari_cellenhance.core.pooled_scores import ClassTally, ImageTally, ObjectTally, PointTally
 
 __all__ = [
@@ -29,11 +38,12 @@ __all__ = [
     "PairOptions",
     "PairRequest",
     "PairScore",
+    "measure_hits",
     "measure_pair",
     "measure_points",
 ]
 
-Kind = Literal["images", "objects", "classes", "points"]
+Kind = Literal["images", "objects", "classes", "points", "boxes", "hits"]
 _SCALE_NOTE = (
     "PSNR, SSIM and MAE compare grey values as stored and say little where their scales differ; affine PSNR fits first."
 )
@@ -46,14 +56,17 @@ class PairOptions:
 
     Parameters
     ----------
-    kind : "images", "objects", "classes" or "points"
+    kind : "images", "objects", "classes", "points", "boxes" or "hits"
         Grey values (PSNR, affine PSNR, SSIM, MAE); labels with a number for each object (AP, precision, recall, F1,
-        SEG, IoU, Dice); labels with a number for each class (IoU and Dice); points (precision, recall, F1).
+        SEG, IoU, Dice); labels with a number for each class (IoU and Dice); points (precision, recall, F1); boxes
+        around labelled objects (precision, recall, F1, and IoU of all pixels, [4]_); labels against points, of which
+        one inside a label finds it (precision, recall, F1, [4]_).
     data_range : float or None
         Images: range of PSNR and SSIM in grey values, which decides the number. None: largest less smallest value of
         each reference.
     min_iou : tuple of float
-        Objects: least overlaps of a match, above 0 and at most 1; equal is a match.
+        Objects: least overlaps of a match, above 0 and at most 1; equal is a match. Boxes: the first one, below 1,
+        which a match must exceed.
     ignore : int or None
         Classes: pixels with this label in the reference count for nothing.
     match_within_px : float
@@ -74,6 +87,8 @@ class PairOptions:
         if not self.min_iou or not all(0 < threshold <= 1 for threshold in self.min_iou):
             asked = ", ".join(f"{threshold:g}" for threshold in self.min_iou) or "missing"
             raise ParameterError(f"the least overlap is {asked}; expected one or several, more than 0 and at most 1")
+        if self.kind == "boxes" and self.min_iou[0] >= 1:
+            raise ParameterError("boxes match where they overlap by more than asked; expected less than 1")
         if not (np.isfinite(self.match_within_px) and self.match_within_px >= 0):
             raise ParameterError(f"points match within {self.match_within_px} px; expected 0 or more")
 
@@ -95,7 +110,7 @@ class PairScore:
     ----------
     name, reference : str
         Of the result and of what it was compared with.
-    tally : ImageTally, ObjectTally, ClassTally or PointTally
+    tally : ImageTally, ObjectTally, ClassTally, PointTally, BoxTally or HitTally
         What was counted, all planes added up.
     notes : tuple of str
         What a reader of the numbers must know.
@@ -105,7 +120,7 @@ class PairScore:
 
     name: str
     reference: str
-    tally: ImageTally | ObjectTally | ClassTally | PointTally
+    tally: ImageTally | ObjectTally | ClassTally | PointTally | BoxTally | HitTally
     notes: tuple[str, ...] = ()
     is_complete: bool = True
 
@@ -122,8 +137,8 @@ def measure_pair(
     ParameterError
         Points, which are no images: see :func:`measure_points`.
     """
-    if request.options.kind == "points":
-        raise ParameterError("points are compared by measure_points; expected images, objects or classes")
+    if request.options.kind in ("points", "hits"):
+        raise ParameterError("points are compared by measure_points and measure_hits; expected images or labels")
     if request.options.kind != "images":
         _refuse_colours(request.result, request.reference)
     reference, result = open_layer(request.reference), open_layer(request.result)
@@ -138,7 +153,7 @@ def measure_pair(
             yield number
 
     measure: Mapping[str, Callable[..., tuple[Any, list[str]]]]
-    measure = {"images": _images, "objects": _objects, "classes": _classes}
+    measure = {"images": _images, "objects": _objects, "classes": _classes, "boxes": _boxes}
     tally, notes = measure[request.options.kind](reference, result, request.options, planes())
     if tally.n_planes > 1:
         notes.append(_stack_note(request.options.kind))
@@ -171,12 +186,49 @@ def measure_points(
     return PairScore(name=name, reference=reference, tally=tally, notes=tuple(notes))
 
 
+def measure_hits(result: MeasuredImage, reference: str, points: NDArray[np.float64], options: PairOptions) -> PairScore:
+    """Count the labels that annotated points lie in, plane by plane ([4]_).
+
+    Parameters
+    ----------
+    result : MeasuredImage
+        Labels.
+    reference : str
+        Name of the points.
+    points : ndarray of shape (N, ndim)
+        Coordinates along the axes of the labels, in pixels.
+    options : PairOptions
+
+    Raises
+    ------
+    ImageError
+        Labels that are no whole numbers, or points with other coordinates.
+    """
+    from napari_cellenhance.core.localisation import HitTally
+    from napari_cellenhance.core.metrics import PointMatches
+
+    _refuse_colours(result)
+    layer, tally = open_layer(result), HitTally()
+    by_plane, n_off = points_by_plane(TruePoints(name=reference, points=points), layer)
+    for (number, _), here in zip(numbered(layer), by_plane, strict=True):
+        tally.add(here, layer.ids(number))
+    notes = [f"“{reference}” has no point: there is nothing to find."] if not len(points) else []
+    if n_off:
+        tally.matches = PointMatches(tally.matches.tp, tally.matches.fp, tally.matches.fn + n_off)
+        notes.append(f"{n_off} points of “{reference}” lie outside “{layer.name}”; they count as missed.")
+    if tally.n_planes > 1:
+        notes.append(_stack_note(options.kind))
+    return PairScore(name=layer.name, reference=reference, tally=tally, notes=tuple(notes))
+
+
 def _stack_note(kind: Kind) -> str:
     how = {
         "images": "errors are pooled over all planes with one fit for the affine PSNR, and SSIM is the mean of them",
         "objects": "objects are matched within each plane, and counts of all planes are added up",
         "classes": "pixels of all planes are counted together",
         "points": "points are matched within each plane, and counts of all planes are added up",
+        "boxes": "boxes are matched within each plane, and counts of all planes are added up",
+        "hits": "points count for the labels of their plane, and counts of all planes are added up",
     }
     return f"Stacks were measured plane by plane: {how[kind]}."
 
@@ -280,8 +332,19 @@ def _objects(
     return tally, notes
 
 
+def _boxes(
+    reference: OpenedLayer, result: OpenedLayer, options: PairOptions, planes: Iterator[int]
+) -> tuple[BoxTally, list[str]]:
+    from napari_cellenhance.core.localisation import BoxTally
+
+    tally = BoxTally(options.min_iou[0])
+    for number in planes:
+        _add(tally, reference.ids(number), result.ids(number), reference, result)
+    return tally, []
+
+
 def _add(
-    tally: ObjectTally | ClassTally,
+    tally: ObjectTally | ClassTally | BoxTally,
     true: NDArray[np.int64],
     found: NDArray[np.int64],
     reference: OpenedLayer,

@@ -109,8 +109,9 @@ def measure_pair(
     ----------
     result, reference : array-like of shape (…, Y, X), or for points (N, ndim)
         Of the same shape; never written to.
-    kind : "images", "objects", "classes" or "points"
-        Grey values; labels with a number for each object; labels with a number for each class; coordinates.
+    kind : "images", "objects", "classes", "points", "boxes" or "hits"
+        Grey values; labels with a number for each object; labels with a number for each class; coordinates; boxes
+        around labelled objects; labels against coordinates (the reference) that lie in them.
     axes : str, optional
         Of both, out of ``TCZYX``. Default: guessed.
     data_range, min_iou, ignore, match_within_px
@@ -121,8 +122,9 @@ def measure_pair(
     dict
         images: ``psnr_db``, ``affine_psnr_db``, ``ssim``, ``mae``, ``data_range``; objects: ``n_true``, ``n_found``,
         ``ap_50``, ``precision_50``, ``recall_50``, ``f1_50`` (and so on for each least overlap), ``seg``, ``iou``,
-        ``dice``; classes: ``mean_iou``, ``mean_dice``, ``iou_0``, ``dice_0`` and so on; points: ``n_true``,
-        ``n_found``, ``precision``, ``recall``, ``f1``. Planes of a stack are added up; ``n_planes`` is their number.
+        ``dice``; classes: ``mean_iou``, ``mean_dice``, ``iou_0``, ``dice_0`` and so on; points, boxes and hits:
+        ``n_true``, ``n_found``, ``precision``, ``recall``, ``f1``, of boxes also ``iou``. Planes of a stack are added
+        up; ``n_planes`` is their number.
 
     Warns
     -----
@@ -155,6 +157,9 @@ def measure_pair(
     found, true = _array(result), _array(reference)
     if kind == "points":
         score = pairs.measure_points("result", found, "reference", true, options)
+    elif kind == "hits":
+        labels = MeasuredImage(name="result", image=found, axes=axes or _guessed(found))
+        score = pairs.measure_hits(labels, "reference", true, options)
     else:
         letters = axes or _guessed(true)
         own = letters if len(found.shape) == len(true.shape) else _guessed(found)
