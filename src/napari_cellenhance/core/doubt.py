@@ -14,6 +14,8 @@ DEFAULT_SHARE = 0.1
 """Likely error, as a share of the contrast, above which a pixel is not trusted."""
 _LO, _HI = 2.0, 99.8
 _MOST_PX = 1 << 22
+_LEAST = 1e-6
+"""Share of all grey values below which the percentiles saw one value only."""
 _LN2 = float(np.log(2.0))
 
 
@@ -58,10 +60,9 @@ def contrast_of(image: NDArray[np.floating], channel_axis: int | None = None) ->
     for channel in channels:
         values = channel.reshape(-1)
         values = values[:: max(1, values.size // _MOST_PX)]
-        low, high = percentiles(values, (_LO, _HI))
-        if not high > low:
-            low, high = float(values.min()), float(values.max())
-        found.append(high - low if high > low else 1.0)
+        whole = float(values.max()) - float(values.min())
+        low, high = percentiles(values, (_LO, _HI)) if whole > 0 else (0.0, 1.0)
+        found.append(high - low if high - low > _LEAST * whole else whole)
     return np.asarray(found, np.float32).reshape(kept)
 
 

@@ -41,7 +41,6 @@ class RestoreData(QWidget):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
         self.source = QComboBox()
         for title, data in _SOURCES:
             self.source.addItem(title, data)

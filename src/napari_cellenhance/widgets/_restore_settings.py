@@ -58,7 +58,6 @@ class RestoreSettings(QWidget):
 
     def __init__(self, viewer: Any, models: Sequence[ModelCard], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
         self._number = 0
         self.data = RestoreData(viewer)
         self.microscope = MicroscopeForm(viewer)
