@@ -95,7 +95,6 @@ class LearningRun(TrainingRun[Request, Seen]):
     Parameters
     ----------
     request : LoopRequest
-        With ``n_dims``.
     gone : Event
     chosen : Chosen
         Images to use the model on, as they were.
@@ -108,6 +107,11 @@ class LearningRun(TrainingRun[Request, Seen]):
         self.is_late = self.is_using = False
         self.settings = settings
         self._begun = 0.0
+
+    @property
+    def n_dims(self) -> int:
+        """2 where the network sees planes, 3 for volumes."""
+        return int(self.request.n_dims)
 
     @abstractmethod
     def train(self, **callbacks: Any) -> Any:
@@ -152,12 +156,12 @@ class LearningRun(TrainingRun[Request, Seen]):
             layer = NoisyLayer(
                 name=window.view.name, image=window.view.levels[0], axes=window.axes, channels=window.channels
             )
-            n_planes = 1 if self.request.n_dims == 2 else 2 * _SLAB_PLANES + 1
+            n_planes = 1 if self.n_dims == 2 else 2 * _SLAB_PLANES + 1
             region = cap_region(window.region, _GLIMPSE_PX // (portion_of(layer).n_channels * n_planes))
             t, z = window.plane
             where = dict(zip(window.axes, window.view.index, strict=False))
             channel = where.get("C", 0) if window.channels == "all" else 0
-            if self.request.n_dims == 2:
+            if self.n_dims == 2:
                 plane = window_at(layer, t=t, planes=z)
                 return ViewedWindow(plane=plane, region=region, key=(window, (channel,)))
             first = max(0, z - _SLAB_PLANES)
