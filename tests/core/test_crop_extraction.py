@@ -329,13 +329,22 @@ def test_squares_outside_the_boxes_are_unwanted() -> None:
     assert [one.crop.box for one in again.objects] == [one.crop.box for one in library.objects]
 
 
-def test_a_dark_object_through_the_complement() -> None:
-    image, _ = scene()
-    dark = 255 - image
-    library = boxes_of(complement(dark), [(15, 15, 46, 46)])
-    assert library.counts()["target"] == 1
-    crop = library.objects[0].crop
-    assert crop.pixels[crop.mask].mean() == pytest.approx(160, abs=8)
+def test_dark_objects_keep_their_grey_values() -> None:
+    dark = 255 - scene()[0]
+    of_dark = CutOptions(is_dark=True)
+    for library in (
+        boxes_of(dark, [(15, 15, 46, 46)], options=of_dark),
+        from_points(
+            dark, {"cell": CENTRES[:1]}, PointOptions(n_openings=1), source="a", target="cell", options=of_dark
+        ),
+        from_segmentation(dark, source="a", options=of_dark),
+    ):
+        crop = library.of("target")[0].crop
+        assert 80 < np.median(crop.pixels[crop.mask]) < 160
+        assert library.white["a"] == np.percentile(dark, 99)
+        (ground,) = library.backgrounds
+        assert ground.pixels[~ground.mask].mean() == pytest.approx(235, abs=3)
+    assert not from_segmentation(dark, source="a").of("target")
 
 
 def test_a_box_without_anything_is_told() -> None:

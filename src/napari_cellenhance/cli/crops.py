@@ -94,8 +94,8 @@ def crops(
         bool, typer.Option("--tracked", help="With --labels of a movie: a number is one cell in all frames.")
     ] = _OPTIONS.is_tracked,
     dark: Annotated[
-        bool, typer.Option("--dark/--bright", help="Objects are dark (bright field): take the complement.")
-    ] = _OPTIONS.is_dark,
+        bool, typer.Option("--dark/--bright", help="Objects are dark, as in bright field.")
+    ] = _OPTIONS.cut.is_dark,
     colour: Annotated[bool, typer.Option("--colour", help="Keep colours, or all channels.")] = False,
     channel: Annotated[
         int | None, typer.Option(min=0, help="Take this channel, counted from 0. [default: grey]")
@@ -143,6 +143,7 @@ def crops(
     by_class = _points(points or [])
     kept = tuple(target or ()) or tuple(by_class)[:1]
     cut = CutOptions(
+        is_dark=dark,
         keep=KeepOptions(min_area_px=min_area, max_area_px=max_area, drop_border=not border),
         focus=None if focus is None else FocusOptions(
             method=focus, sigma_px=sigma, n_medians=medians, low=low, high=high
@@ -151,7 +152,7 @@ def crops(
     options = _refined(
         {
             "way": asked[0], "target": kept, "is_unwanted": unwanted, "is_complete": not partial,
-            "is_tracked": tracked, "is_dark": dark, "cut": cut, "seed": seed,
+            "is_tracked": tracked, "cut": cut, "seed": seed,
         },
         segment, more or [],
     )  # fmt: skip
@@ -194,16 +195,13 @@ def _refined(fields: dict[str, Any], segment: str | None, words: list[str]) -> C
         parts["segment"]["method"] = segment.replace("-", "_")
     for name, value in parse_settings(words).items():
         part, _, setting = name.partition("_")
-        if part == "white":
-            fields["white"] = value
-            continue
         known: dict[str, GroundOptions | SegmentOptions | PointOptions | BoxOptions] = {
             "ground": GroundOptions(), "segment": _OPTIONS.segment, "points": _OPTIONS.points, "boxes": _OPTIONS.boxes,
         }  # fmt: skip
         names = [f.name for f in dataclasses.fields(known[part])] if part in known else []
         if setting not in names:
             every = [f"{key}_{f.name}" for key, one in known.items() for f in dataclasses.fields(one)]
-            raise ParameterError(f"there is no setting {name}; there are white, {', '.join(every)}")
+            raise ParameterError(f"there is no setting {name}; there are {', '.join(every)}")
         parts[part][setting] = value
     for part in ("segment", "points", "boxes"):
         fields[part] = dataclasses.replace(getattr(_OPTIONS, part), **parts[part])

@@ -156,7 +156,7 @@ class Scene:
     ----------
     image : ndarray of shape (Y, X) or (Y, X, C)
     plane : ndarray of float32, shape (Y, X)
-        Its grey values.
+        Grey values that objects are looked for in: its own, or their complement.
     source : str
     frame : int
     keep : KeepOptions
@@ -180,7 +180,7 @@ class Scene:
         ImageError
             No plane, or values that are no numbers.
         """
-        plane = grey_plane(image)
+        plane = complement(image) if options.is_dark else grey_plane(image)
         edges = None if options.focus is None else sharpness(plane, options.focus)
         return cls(np.asarray(image), plane, source, frame, options.keep, edges)
 
@@ -235,8 +235,9 @@ class Scene:
         """
         background = self._background(objects, ground, is_ground)
         told = [] if background else [f"Nothing of {self.source} is background: it is all objects, or their margin."]
-        white = float(np.percentile(self.plane, _WHITE_PERCENTILE))
-        white = white if white > 0 else float(self.plane.max())
+        grey = grey_plane(self.image)
+        white = float(np.percentile(grey, _WHITE_PERCENTILE))
+        white = white if white > 0 else float(grey.max())
         return CropLibrary(
             objects=tuple(found),
             backgrounds=(background,) if background else (),

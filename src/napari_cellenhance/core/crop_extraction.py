@@ -205,7 +205,7 @@ def from_segmentation(
     Parameters
     ----------
     image : ndarray of shape (Y, X) or (Y, X, C)
-        Objects bright.
+        Objects bright, or dark if ``options`` say so.
     how : SegmentOptions, optional
     source, frame, options
         As for :func:`from_labels`.
@@ -267,7 +267,7 @@ def from_points(
     Parameters
     ----------
     image : ndarray of shape (Y, X) or (Y, X, C)
-        Objects bright.
+        Objects bright, or dark if ``options`` say so.
     points : mapping of str to array-like of shape (N, 2)
         Name of the class → row and column in pixels.
     how : PointOptions, optional
@@ -349,7 +349,7 @@ def from_boxes(
     Parameters
     ----------
     image : ndarray of shape (Y, X) or (Y, X, C)
-        Objects bright: bright-field images through :func:`~napari_cellenhance.core.crop_cutting.complement` first.
+        Objects bright, or dark if ``options`` say so.
     boxes : array-like of shape (N, 4) or (N, K, 2)
         y0, x0, y1, x1 in pixels, half open; or the corners of shapes, of which the bounding box counts.
     how : BoxOptions, optional

@@ -230,8 +230,12 @@ class CutOptions:
         None: that of the way.
     focus : FocusOptions or None
         Measure how sharp every object is; None: no score.
+    is_dark : bool
+        Objects are darker than the ground (bright field): they are looked for in the complement. Crops keep the grey
+        values of the image; the training takes their complement.
     """
 
     keep: KeepOptions = field(default_factory=KeepOptions)
     ground: GroundOptions | None = None
     focus: FocusOptions | None = None
+    is_dark: bool = False

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import SAMPLES, check_axes, select_channels, to_canonical
-from napari_cellenhance.core.crop_cutting import complement
 from napari_cellenhance.core.crop_extraction import (
     from_boxes,
     from_labels,
@@ -90,10 +89,6 @@ class CropOptions:
         With ``labels``: every object has one.
     is_tracked : bool
         With ``labels`` of a movie: a number stands for the same cell in all frames.
-    is_dark : bool
-        Objects are darker than the ground (bright field): the complement of the grey values is cut out.
-    white : float or None
-        With ``is_dark``: grey value of white; None: 255 for 8 bit, else the largest value of each image.
     cut : CutOptions
         Sizes, background, and the focus score. With a score, objects of one kind are sorted by it.
     segment, points, boxes
@@ -112,8 +107,6 @@ class CropOptions:
     is_unwanted: bool = False
     is_complete: bool = True
     is_tracked: bool = False
-    is_dark: bool = False
-    white: float | None = None
     cut: CutOptions = field(default_factory=CutOptions)
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     points: PointOptions = field(default_factory=PointOptions)
@@ -140,8 +133,6 @@ class CropOptions:
             )
         if self.is_unwanted and (not self.is_one_kind or self.cut.focus is not None):
             raise ParameterError("all objects are unwanted, but they get classes otherwise; choose one of both")
-        if self.white is not None and not (np.isfinite(self.white) and self.white > 0):
-            raise ParameterError(f"the grey value of white is {self.white}; expected more than 0")
 
     @property
     def is_one_kind(self) -> bool:
@@ -319,7 +310,7 @@ def _libraries_of(layer: CropLayer, options: CropOptions) -> Iterator[CropLibrar
         for z in range(n_z):
             pixels, _ = sanitize(np.asarray(chosen[t, :, z]))
             plane = _Plane(
-                _brought(pixels, layer, options),
+                pixels[0] if pixels.shape[0] == 1 else np.moveaxis(pixels, 0, -1),
                 layer.name if n_z == 1 else f"{layer.name}, z {z}",
                 t,
                 z,
@@ -327,15 +318,6 @@ def _libraries_of(layer: CropLayer, options: CropOptions) -> Iterator[CropLibrar
                 None if classes is None else np.asarray(classes[t, z]),
             )
             yield _cut_plane(plane, layer, options, axes)
-
-
-def _brought(pixels: NDArray[Any], layer: CropLayer, options: CropOptions) -> NDArray[Any]:
-    """(C, Y, X) → (Y, X), or (Y, X, C) where colours are kept."""
-    image = pixels[0] if pixels.shape[0] == 1 else np.moveaxis(pixels, 0, -1)
-    if not options.is_dark:
-        return image
-    is_8_bit = np.dtype(getattr(layer.image, "dtype", np.float64)) == np.uint8
-    return complement(image, options.white if options.white is not None else 255.0 if is_8_bit else None)
 
 
 def _check_given(layer: CropLayer, options: CropOptions) -> None:
