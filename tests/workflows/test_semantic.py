@@ -194,7 +194,7 @@ def test_settings_that_make_no_sense_are_refused(request_: SemanticRequest, movi
         {"low": 300.0, "high": 200.0}, {"is_movie": True},
     ):  # fmt: skip
         with pytest.raises((ParameterError, ImageError)):
-            train_semantic.run(replace(request_, **wrong))  # type: ignore[arg-type]
+            train_semantic.run(replace(request_, **wrong))
     with pytest.raises(ImageError, match="time point"):
         train_semantic.run(replace(movie_request, data=(NoisyLayer(name="still", image=_image(40, 40), axes="YX"),)))
     refused: tuple[dict[str, Any], ...] = ({"scaling": "sqrt"}, {"lag": 0}, {"polarity": "grey"})

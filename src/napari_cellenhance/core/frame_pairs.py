@@ -127,7 +127,7 @@ def check_background(frames: Pixels, lag: int = 1, polarity: Polarity | None = N
     chosen = _levelled(frames[np.unique(np.linspace(0, len(frames) - 1, MAX_FRAMES).round().astype(int))])
     kind = polarity or suggest_polarity(frames)
     noise = _noise_of(_levelled(frames[:MAX_FRAMES]))
-    is_covered = covered(chosen, kind, noise)
+    is_covered = _covered(chosen, kind, noise)
     coverage = is_covered.mean(axis=0, dtype=np.float32)
     staying = {step: _staying(frames, step, kind, noise, chosen) for step in _lags(lag, len(frames))}
     known = BackgroundCheck(
@@ -152,8 +152,13 @@ def suggest_polarity(frames: Pixels) -> Polarity:
     return "dark" if share > 2 / 3 else "bright" if share < 1 / 3 else "both"
 
 
-def covered(frames: Pixels, polarity: Polarity, noise: float) -> NDArray[np.bool_]:
+def covered(frames: Pixels, polarity: Polarity) -> NDArray[np.bool_]:
     """Where objects are in each frame of (T, Y, X); see :func:`check_background` for the rule and its limits."""
+    levelled = _levelled(frames)
+    return _covered(levelled, polarity, _noise_of(levelled))
+
+
+def _covered(frames: Pixels, polarity: Polarity, noise: float) -> NDArray[np.bool_]:
     if polarity == "both":
         scene, signed = temporal_median(frames), np.abs(frames - temporal_median(frames))
         expected = np.zeros(frames.shape[1:], np.float32)
@@ -199,7 +204,7 @@ def _staying(frames: Pixels, lag: int, polarity: Polarity, noise: float, chosen:
     both = np.concatenate([frames[starts], frames[starts + lag]])
     # The scene is known from the frames looked at; these here are only judged.
     n = len(both)
-    is_covered = covered(_levelled(np.concatenate([both, chosen])), polarity, noise)[:n]
+    is_covered = _covered(_levelled(np.concatenate([both, chosen])), polarity, noise)[:n]
     before, after = is_covered[: n // 2], is_covered[n // 2 :]
     share = float(before.mean())
     if share == 0:

@@ -82,7 +82,7 @@ class Scaling:
         return {} if self.kind == "p99" else {"low": self.low, "high": self.high}
 
     def linear(self, pixels: NDArray[Any], white: float) -> Pixels:
-        """Grey values → values that can be added; ``white`` is the 99th percentile of the image they come from."""
+        """Grey values → values that can be added; ``white``, the P99 of their image, counts for "p99" only."""
         low, high = {"p99": (0.0, white), "fixed": (self.low, self.high), "fixed_log": (0.0, self.high)}[self.kind]
         return Normalizer("fixed", {"low": low, "high": high}).normalize(pixels)
 
@@ -305,7 +305,7 @@ class SceneMaker:
         self.settings, self.scaling = settings, scaling
         self.n_channels = crops.n_channels
         self._null = np.float32(1.0 if settings.is_product else 0.0)
-        white = whites_of(crops)
+        white = whites_of(crops) if scaling.kind == "p99" else dict.fromkeys(crops.sources, 1.0)
         self._target = [self._crop(one, white[one.source]) for one in crops.target]
         self._unwanted = [self._crop(one, white[one.source]) for one in crops.unwanted]
         self._next = _next_frames(crops.target) if settings.follows_tracks else {}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +15,12 @@ from napari_cellenhance.core.axes import check_axes, select_channels, to_canonic
 from napari_cellenhance.core.crops import CropSet
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.frame_pairs import BackgroundCheck, Polarity, check_background
-from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, percentiles, sanitize
-from napari_cellenhance.core.synthetic_pairs import Kind, Scaling, SceneSettings, preset, ranged, scaling_of
+from napari_cellenhance.core.normalize import percentiles, sanitize
+from napari_cellenhance.core.synthetic_pairs import Kind, Scaling, SceneMaker, SceneSettings, preset, ranged, scaling_of
 from napari_cellenhance.workflows._targets import find_sources
 from napari_cellenhance.workflows._train_loop import ViewedWindow, fit_settings, timed
 from napari_cellenhance.workflows.noisy_images import MAX_PIXELS, NoisyLayer
+from napari_cellenhance.workflows.separate import normalizer_for
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitSettings
     from napari_cellenhance.workflows.train_semantic import SemanticRequest
 
-__all__ = ["RawMovie", "SemanticSetup", "judged", "normalizer_for", "prepare", "read_movies"]
+__all__ = ["RawMovie", "SemanticSetup", "judged", "prepare", "read_movies", "scene_maker"]
 
 _SAMPLE_PX = 2_000_000
 _JUDGED_PX = 500_000
@@ -39,10 +38,22 @@ _KINDS: Mapping[str, Kind | None] = {"auto": None, "p99": "p99", "fixed": "fixed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawMovie:
-    """Frames (T, C, Y, X) in their own grey values, finite, float32; ``is_8_bits`` where the image was."""
+    """Frames (T, C, Y, X) in their own grey values, finite, float32.
+
+    Parameters
+    ----------
+    group : str
+        The layer or file: planes of one stack learn, or validate, together.
+    n_there : int
+        Frames of the image; of long movies the first ones are used.
+    is_8_bits : bool
+        The image was.
+    """
 
     name: str
     frames: NDArray[np.float32]
+    group: str
+    n_there: int
     is_8_bits: bool = False
 
 
@@ -85,12 +96,6 @@ class SemanticSetup:
         groups = [scaled] if separator.n_in == len(scaled) else [scaled[i : i + 1] for i in range(len(scaled))]
         found = [separator.separate(group, region=window.region)[: separator.n_in] for group in groups]
         return normalizer.denormalize(np.concatenate(found)).astype(np.float32)
-
-
-def normalizer_for(kind: str, parameters: dict[str, float], pixels: Any) -> Normalizer:
-    """Normaliser of a model on the pixels of an image; where P99 is 0, of its whole range."""
-    found = fit_normalizer(kind, pixels, **parameters)
-    return fit_normalizer("minmax", pixels) if found.is_flat else found
 
 
 def prepare(request: SemanticRequest) -> SemanticSetup:
@@ -151,7 +156,7 @@ def _from_crops(request: SemanticRequest, training: SemanticTraining) -> _Known:
     from napari_cellenhance.core.recipes.semantic import CropPairs
 
     crops = _crops_of(request)
-    scene = _scene(request, crops)
+    scene = _scene(request)
     scaling = _scaling_of_crops(request, crops)
     pairs = CropPairs(crops, scene, scaling, training, request.seed)
     warnings = []
@@ -170,6 +175,18 @@ def _from_crops(request: SemanticRequest, training: SemanticTraining) -> _Known:
     )  # fmt: skip
 
 
+def scene_maker(request: SemanticRequest) -> SceneMaker:
+    """What draws the synthetic pairs of a training, of all its crops, to look at before.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        As :func:`prepare`.
+    """
+    crops = _crops_of(request)
+    return SceneMaker(crops, _scene(request), _scaling_of_crops(request, crops))
+
+
 def _crops_of(request: SemanticRequest) -> CropSet:
     from napari_cellenhance.io.crop_folders import read_crops
 
@@ -182,7 +199,7 @@ def _crops_of(request: SemanticRequest) -> CropSet:
     return crops.swapped() if request.is_swapped else crops
 
 
-def _scene(request: SemanticRequest, crops: CropSet) -> SceneSettings:
+def _scene(request: SemanticRequest) -> SceneSettings:
     scene = request.scene or preset(request.preset).scene
     try:
         return replace(scene, **request.recipe_options)
@@ -232,13 +249,19 @@ def _from_movies(request: SemanticRequest, training: SemanticTraining) -> _Known
     movies = []
     for movie in raw:
         normalizer = normalizer_for(scaling.kind, scaling.parameters, movie.frames)
-        movies.append(Movie(normalizer.normalize(movie.frames), movie.name, movie.name))
+        movies.append(Movie(normalizer.normalize(movie.frames), movie.group, movie.name))
     seen: Polarity = polarity
     if scaling.low > scaling.high:
         flipped: dict[Polarity, Polarity] = {"dark": "bright", "bright": "dark", "both": "both"}
         seen = flipped[polarity]
     pairs = MoviePairs(movies, request.lag, request.patch_px, seen, training, request.seed)
     warnings = [f"{name}: {sentence}" for name, check in checks for sentence in check.warnings]
+    warnings += [
+        f"{movie.name}: only the first {len(movie.frames)} of {movie.n_there} frames are learned from; the rest does "
+        "not fit the memory. Crop the movie, or choose fewer."
+        for movie in raw
+        if len(movie.frames) < movie.n_there
+    ]
     return _Known(
         pairs=pairs, scaling=scaling, checks=checks, polarity=polarity, warnings=tuple(warnings),
         identity={"movies": _digest_of_movies(raw), "lag": request.lag, "patch_px": pairs.patch_px},
@@ -269,10 +292,8 @@ def _layers_of(request: SemanticRequest) -> tuple[NoisyLayer, ...]:
     from napari_cellenhance.io.images import read
 
     assert not isinstance(request.data, (CropSet, tuple))
-    root = Path(request.data_root) if request.data_root is not None else Path()
-    path = os.fspath(root / Path(request.data))
     layers = []
-    for source in find_sources(path):
+    for source in find_sources(request.data):
         file = read(source)
         layers.append(
             NoisyLayer(name=source.name, image=file.image, axes=request.axes or file.axes, channels=request.channels)
@@ -299,7 +320,7 @@ def _movies_of(layer: NoisyLayer, lag: int, n_layers: int) -> list[RawMovie]:
         if float(frames.min()) == float(frames.max()):
             continue
         name = layer.name if n_z == 1 else f"{layer.name}, plane {z}"
-        movies.append(RawMovie(name, frames.astype(np.float32), is_8_bits))
+        movies.append(RawMovie(name, frames.astype(np.float32), layer.name, n_t, is_8_bits))
     if not movies:
         raise ImageError(f"“{layer.name}” shows one single grey value everywhere; there is nothing to learn")
     return movies

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.recipes.separator import Separator
 
 __all__ = [
-    "MOVING", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "card_of", "is_of_movies",
-    "list_separators", "objects_of", "open_separator", "run", "unannotated",
+    "MOVING", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of", "card_of",
+    "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run", "unannotated",
 ]  # fmt: skip
 
 MOVING = CleanOptions(method="manual", threshold_value=10 / 255, n_openings=0, split_touching=False, min_size_px=250)
@@ -115,6 +115,9 @@ class SeparateResult:
     labels : ndarray of uint32 or None
         Objects of the target, numbered anew in each plane.
     boxes : tuple of Box
+    wanted : ndarray of float32 or None
+        What the objects were found in: the target in the range of the network, with the axes of the labels. Objects can
+        be found again by :func:`objects_of`, without the network. None where no objects were asked for.
     axes : str
         Of the layers: the request's, less C or S where they were averaged or one was chosen.
     labels_axes : str
@@ -132,6 +135,7 @@ class SeparateResult:
     axes: str
     labels_axes: str
     provenance: dict[str, Any]
+    wanted: NDArray[np.float32] | None = None
     is_complete: bool = True
     warnings: tuple[str, ...] = ()
 
@@ -253,6 +257,22 @@ def objects_of(plane: NDArray[np.floating], card: ModelCard, options: CleanOptio
     return clean_labels(plane, options or (MOVING if is_of_movies(card) else CleanOptions()))
 
 
+def boxes_of(labels: NDArray[np.integer[Any]], t: int = 0, z: int = 0, corner: tuple[int, int] = (0, 0)) -> list[Box]:
+    """Boxes of the objects 1, 2, … of a plane, whose first pixel lies at ``corner`` of the whole plane."""
+    top, left = corner
+    found = []
+    for number, corners in zip(range(1, int(labels.max(initial=0)) + 1), label_boxes(labels), strict=True):
+        (y0, x0), (y1, x1) = corners[0] + 0.5, corners[2] + 0.5
+        found.append(Box(t, z, number, int(y0) + top, int(x0) + left, int(y1) + top, int(x1) + left))
+    return found
+
+
+def normalizer_for(name: str, settings: Mapping[str, float | bool], pixels: Any) -> Normalizer:
+    """Normaliser of a card on an image, or on several pooled; where its P99 is 0, of the whole range of grey values."""
+    found = fit_normalizer(name, pixels, **settings)
+    return fit_normalizer("minmax", pixels) if found.is_flat else found
+
+
 def unannotated(labels: NDArray[np.integer[Any]], annotated: NDArray[Any], max_share: float = 0.1) -> tuple[int, ...]:
     """Objects that were found but not annotated, to look through; largest first.
 
@@ -315,7 +335,9 @@ class _Run(TiledRun):
         self.target, self.remainder = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.unwanted = np.zeros(shape, np.float32) if is_apart else None
         self.background = np.zeros(shape, np.float32) if is_apart else None
-        self.labels = np.zeros((n_t, 1, n_z, *self.window.shape), np.uint32) if request.has_objects else None
+        of_objects = (n_t, 1, n_z, *self.window.shape)
+        self.labels = np.zeros(of_objects, np.uint32) if request.has_objects else None
+        self.wanted = np.zeros(of_objects, np.float32) if request.has_objects else None
         self.boxes: list[Box] = []
         self.normalizers: dict[str, dict[str, Any]] = {}
         self._pooled: dict[int, Normalizer] = {}
@@ -327,8 +349,8 @@ class _Run(TiledRun):
         options = self.request.objects or (MOVING if self.is_movie else CleanOptions())
         record = record_of(
             self, self.request, self.card, "separate", self.normalizers, warnings,
-            learned_from="movies" if self.is_movie else "crops", objects=asdict(options) if self._finds else None,
-            is_complete=is_complete,
+            learned_from="movies" if self.is_movie else "crops",
+            objects=None if self.labels is None else asdict(options), is_complete=is_complete,
         )  # fmt: skip
         axes = self.image.axes
         labels_axes = axes.replace("C", "").replace("S", "")
@@ -341,12 +363,9 @@ class _Run(TiledRun):
             target=from_canonical(self.target, axes), remainder=from_canonical(self.remainder, axes),
             unwanted=back(self.unwanted), background=back(background),
             labels=None if self.labels is None else from_canonical(self.labels, labels_axes), boxes=tuple(self.boxes),
+            wanted=None if self.wanted is None else from_canonical(self.wanted, labels_axes),
             axes=axes, labels_axes=labels_axes, provenance=record, is_complete=is_complete, warnings=tuple(warnings),
         )  # fmt: skip
-
-    @property
-    def _finds(self) -> bool:
-        return self.labels is not None
 
     def _separate_unit(self, unit: Unit, n_units: int) -> None:
         raw = self.read(unit)[:, 0]
@@ -357,6 +376,8 @@ class _Run(TiledRun):
         if normalizer.is_flat or float(raw.min()) == float(raw.max()):
             self.n_flat += 1
             (self.remainder if self.is_movie else self.target)[at] = shown
+            if not self.is_movie:
+                self.remainder[at] = self._ground(normalizer)
             return
         scaled = normalizer.normalize(raw)
         layers = self._attempt(scaled, n_units)
@@ -381,14 +402,11 @@ class _Run(TiledRun):
             self._find_objects(unit, wanted.mean(axis=0))
 
     def _find_objects(self, unit: Unit, plane: NDArray[np.float32]) -> None:
-        assert self.labels is not None
+        assert self.labels is not None and self.wanted is not None
         z = unit.planes.start
         labels = objects_of(plane, self.card, self.request.objects)
-        self.labels[unit.t, 0, z] = labels
-        for number, corners in zip(range(1, int(labels.max(initial=0)) + 1), label_boxes(labels), strict=True):
-            (y0, x0), (y1, x1) = corners[0] + 0.5, corners[2] + 0.5
-            top, left = self.window.y0, self.window.x0
-            self.boxes.append(Box(unit.t, z, number, int(y0) + top, int(x0) + left, int(y1) + top, int(x1) + left))
+        self.labels[unit.t, 0, z], self.wanted[unit.t, 0, z] = labels, plane
+        self.boxes += boxes_of(labels, unit.t, z, (self.window.y0, self.window.x0))
 
     @property
     def _polarity(self) -> Polarity:
@@ -423,8 +441,7 @@ class _Run(TiledRun):
 
     def _measured(self, planes: list[NDArray[Any]]) -> Normalizer:
         card = self.card.normalization
-        normalizer = fit_normalizer(card.name, planes, **card.parameters)
-        return fit_normalizer("minmax", planes) if normalizer.is_flat else normalizer
+        return normalizer_for(card.name, card.parameters, planes)
 
     def _attempt(self, scaled: NDArray[np.float32], n_units: int) -> NDArray[np.float32]:
         separator = self.opened.separator

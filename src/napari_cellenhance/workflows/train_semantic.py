@@ -60,8 +60,6 @@ class SemanticRequest(LoopRequest):
         removes what moves.
     is_movie : bool
         ``data`` is a path of movies; layers in memory always are.
-    data_root : path, optional
-        Of movies: what the paths in a JSON list of sources are relative to.
     axes : str
         Of the files of movies; empty: as in each file.
     channels : "all", "grey" or tuple of int
@@ -99,7 +97,6 @@ class SemanticRequest(LoopRequest):
 
     data: str | os.PathLike[str] | CropSet | tuple[NoisyLayer, ...]
     is_movie: bool = False
-    data_root: str | os.PathLike[str] | None = None
     axes: str = ""
     channels: Literal["all", "grey"] | tuple[int, ...] = "grey"
     model_id: str = "semantic-custom"

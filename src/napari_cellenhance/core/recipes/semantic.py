@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from napari_cellenhance.core.crops import CropSet
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.core.frame_pairs import FramePairs, Polarity, check_background, covered, temporal_median
+from napari_cellenhance.core.frame_pairs import FramePairs, Polarity, covered, temporal_median
 from napari_cellenhance.core.instances import match_instances, overlaps
 from napari_cellenhance.core.losses.regression import RegressionLoss, regression_loss
 from napari_cellenhance.core.metrics import f1, scale_invariant_psnr
@@ -295,14 +295,12 @@ class MoviePairs:
         rng = np.random.default_rng([_SALT, seed, 1])
         self._spots = [pairs.spot(rng) for _ in range(training.n_validation)]
         self._validation, self._medians, self._covered = [], [], []
-        known = [_judged(movie.frames, polarity) for movie in kept]
         for spot in self._spots:
             frames = held[spot.movie]
             self._validation.append((pairs.cut(frames[spot.frames[0]], spot), pairs.cut(frames[spot.frames[1]], spot)))
-            median, is_covered = known[spot.movie]
-            before = len(is_covered) - len(frames)
-            self._medians.append(pairs.cut(median, spot))
-            self._covered.append(pairs.cut(is_covered[before + spot.frames[0]], spot))
+            whole = pairs.cut(kept[spot.movie].frames, spot)
+            self._medians.append(temporal_median(whole))
+            self._covered.append(covered(whole.mean(axis=1), polarity)[len(whole) - len(frames) + spot.frames[0]])
 
     def draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """Two frames at one place."""
@@ -341,15 +339,6 @@ def _cut(movie: Movie, lag: int, fraction: float) -> int:
             "validate"
         )
     return n - n_aside
-
-
-def _judged(frames: Pixels, polarity: Polarity) -> tuple[Pixels, NDArray[np.bool_]]:
-    """Temporal median (C, Y, X), and where objects are in each frame (T, Y, X), judged on the mean of the channels."""
-    grey = frames.mean(axis=1)
-    if len(grey) < 3:
-        return temporal_median(frames), np.zeros(grey.shape, np.bool_)
-    noise = check_background(grey, polarity=polarity).noise
-    return temporal_median(frames), covered(grey, polarity, noise)
 
 
 # --- the recipe ------------------------------------------------------------------------------
