@@ -440,6 +440,7 @@ def test_images_of_all_kinds_are_measured_or_refused_in_words(
     viewer.add_image(pixels, name="odd", rgb=kind == "rgb", contrast_limits=None if kind == "rgb" else (0, 4000))
     viewer.add_image(after, name="after", metadata={"cellenhance": {}})
     viewer.add_labels(labels, name="by hand")
+    viewer.add_shapes([np.array([(10, 2), (60, 100)])], shape_type="line")
     viewer.dims.ndisplay = 3 if "3-D" in kind else 2
     panel = make_panel(viewer)
     for tab in panel._tabs():
@@ -447,7 +448,9 @@ def test_images_of_all_kinds_are_measured_or_refused_in_words(
         run(panel, qtbot)
         said = text_of(panel)
         assert said and "unexpected" not in said and "Traceback" not in said
-        if kind == "all nan":
+        if kind == "all nan" and tab is panel.profile:
+            assert said == "Read." and "does not touch “odd”" in tab.note.text()
+        elif kind == "all nan":
             assert "The image contains no numbers" in said or said.startswith("Nothing could be measured"), said
         elif kind == "flat" and tab is panel.reference:
             assert "“odd” is constant" in said

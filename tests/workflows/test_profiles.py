@@ -89,7 +89,9 @@ def test_of_a_stack_one_plane_is_read_and_of_colours_their_luminance() -> None:
     with pytest.raises(ParameterError, match=r"3 planes.*from Z 0 to Z 2"):
         measured(image("z", stack, axes="ZYX"))
     grey = np.repeat(np.arange(30, dtype=np.uint8)[np.newaxis, :, np.newaxis], 20, axis=0).repeat(3, axis=2)
-    (colour,) = measured(image("rgb", grey, axes="YXS")).profiles
+    found = measured(image("rgb", grey, axes="YXS"))
+    (colour,) = found.profiles
+    assert found.notes == ("Of “rgb” the luminance of its colours was read.",)
     assert colour.values == pytest.approx(np.arange(2, 21), abs=1e-4)
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cellenhance.widgets._guard import guarded
+from napari_cellenhance.widgets._layer_checks import LayerChecks
 from napari_cellenhance.widgets._layer_picker import image_layers
 from napari_cellenhance.widgets._measure_layers import Chosen, freeze, is_enhanced
 from napari_cellenhance.widgets._status import alarm
@@ -31,7 +30,7 @@ SCOPES = (("Whole stack", False), ("Plane in view", True))
 
 
 def layers_of(viewer: Any, kind: str) -> list[Any]:
-    """Layers of a kind ("Labels", "Points"), the topmost first."""
+    """Layers of a kind ("Labels", "Points", "Shapes"), the topmost first."""
     import napari.layers
 
     wanted = getattr(napari.layers, kind)
@@ -98,15 +97,10 @@ class MeasureForm(QWidget):
         self._viewer = viewer
         self._named: list[Any] = []
         self._images: list[Any] = []
-        self._items: list[QListWidgetItem] = []
-        self._seen: list[Any] = []
         self.raw = LayerCombo("Raw image", "The image before enhancement. Gain and fold refer to it.")
-        self.enhanced = QListWidget()
-        self.enhanced.setAccessibleName("Enhanced images")
-        self.enhanced.setToolTip("Tick the images to measure beside the raw one: enhanced versions of it.")
-        self.enhanced.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.enhanced.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.enhanced.setFixedHeight(_LIST_ROWS * self.fontMetrics().height() + 16)
+        self.enhanced = LayerChecks(
+            "Enhanced images", "Tick the images to measure beside the raw one: enhanced versions of it.", _LIST_ROWS
+        )
         self.masks = LayerCombo(
             "Mask",
             "Labels layer that tells objects from ground; its objects also serve as the truth for blobs and segments.",
@@ -173,13 +167,11 @@ class MeasureForm(QWidget):
     def ticked(self) -> list[Any]:
         """Enhanced layers that are ticked; the raw image never is one of them."""
         raw = self.raw.layer()
-        pairs = zip(self._images, self._items, strict=True)
-        return [layer for layer, item in pairs if item.checkState() == Qt.CheckState.Checked and layer != raw]
+        return [layer for layer in self.enhanced.ticked() if layer != raw]
 
     def tick(self, layer: Any, is_ticked: bool = True) -> None:
         """Tick an image from outside."""
-        state = Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked
-        self._items[self._images.index(layer)].setCheckState(state)
+        self.enhanced.tick(layer, is_ticked)
 
     def _has_stack(self) -> bool:
         raw = self.raw.layer()
@@ -190,31 +182,18 @@ class MeasureForm(QWidget):
     @guarded
     def refill(self) -> None:
         """Read the layer list again; keep what was chosen and ticked. New enhanced images are ticked."""
-        ticked = self.ticked()
         for layer in self._named:
             layer.events.name.disconnect(self.refill)
         self._images = image_layers(self._viewer)
         masks = layers_of(self._viewer, "Labels")
-        self._named = [*self._images, *masks, *layers_of(self._viewer, "Points")]
+        others = (layers_of(self._viewer, kind) for kind in ("Points", "Shapes"))
+        self._named = [*self._images, *masks, *(layer for kind in others for layer in kind)]
         for layer in self._named:
             layer.events.name.connect(self.refill)
         # The lowest image that is no result of ours: results are added above their source.
         self.raw.fill(self._images, prefer=self._is_lowest_raw)
         self.masks.fill(masks, prefer=lambda layer: not is_enhanced(layer))
-        was_blocked = self.enhanced.blockSignals(True)
-        self.enhanced.clear()
-        self._items = []
-        for layer in self._images:
-            item = QListWidgetItem(str(layer.name))
-            item.setToolTip(str(layer.name))
-            is_new = layer not in self._seen
-            is_ticked = layer in ticked or (is_new and is_enhanced(layer))
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
-            item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
-            self.enhanced.addItem(item)
-            self._items.append(item)
-        self.enhanced.blockSignals(was_blocked)
-        self._seen = list(self._images)
+        self.enhanced.fill(self._images, is_enhanced)
         self.refilled.emit()
         self._tell()
 
@@ -225,8 +204,7 @@ class MeasureForm(QWidget):
     @guarded
     def _tell(self) -> None:
         raw = self.raw.layer()
-        for layer, item in zip(self._images, self._items, strict=True):
-            item.setHidden(layer == raw)
+        self.enhanced.hide_layer(raw)
         is_automatic = self.masks.layer() is None
         self.mask_note.setText(
             "No Labels layer chosen: objects are what lies above Otsu's threshold of the raw image, which favours it."

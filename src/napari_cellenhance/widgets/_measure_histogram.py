@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSizePolicy, QWidget
 
-from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._measure_layers import Chosen
-from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob
+from napari_cellenhance.widgets._measure_tab import LiveTab, TabJob
 from napari_cellenhance.widgets._plot import Curve, LinePlot
 from napari_cellenhance.widgets._plot_paint import PALETTE
-from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows.histogram import HistogramRequest, HistogramResult, count, to_rows
 
 __all__ = ["LARGE_PX", "HistogramTab", "histogram_curves"]
@@ -50,7 +49,7 @@ def histogram_curves(result: HistogramResult, *, is_cumulative: bool, is_relativ
     return curves
 
 
-class HistogramTab(MeasureTab):
+class HistogramTab(LiveTab):
     """Histogram or cumulative distribution of the raw and the enhanced images."""
 
     title = "Histogram"
@@ -60,8 +59,6 @@ class HistogramTab(MeasureTab):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._result: HistogramResult | None = None
-        self._live = LatestOnly()
-        self._ticket = 0
         self.kind = _combo(_KINDS, "Curve", "How often each grey value occurs, or the share of pixels up to it.")
         self.range = _combo(
             _RANGES,
@@ -88,7 +85,6 @@ class HistogramTab(MeasureTab):
             combo.currentIndexChanged.connect(self._redraw)
         self.is_log.toggled.connect(self._redraw)
         self.where.currentIndexChanged.connect(self._tell)
-        self._live.delivered.connect(self._on_delivered)
         self._redraw()
 
     def problem(self, chosen: Chosen) -> str:
@@ -109,26 +105,17 @@ class HistogramTab(MeasureTab):
         def work(on_progress: Any, is_cancelled: Any) -> HistogramResult:
             return count(request, on_progress=on_progress, is_cancelled=is_cancelled)
 
-        return TabJob(f"Histogram of {chosen.raw.name}", work, self._show)
+        return TabJob(f"Histogram of {chosen.raw.name}", work, self.show_result)
 
     def draw_live(self, chosen: Chosen) -> str:
         """Count in a thread of which only the newest answer matters; returns a hint for what is too large."""
         if not chosen.only_plane and sum(layer.n_pixels for layer in chosen.images) > LARGE_PX:
             return "This stack is large: press Draw to count it, or choose the plane in view."
-        request = self._request(chosen)
-        self._ticket = self._live.submit(partial(count, request))
+        self.submit(partial(count, self._request(chosen)))
         return ""
 
-    @guarded
-    def _on_delivered(self, ticket: int, outcome: Outcome) -> None:
-        if ticket != self._ticket:
-            return
-        if outcome.error is not None:
-            self.failed.emit(error_sentence(outcome.error))
-        else:
-            self._show(outcome.value)
-
-    def _show(self, result: HistogramResult) -> str:
+    def show_result(self, result: HistogramResult) -> str:
+        """Draw it."""
         if not result.is_complete:
             return "Cancelled; the earlier curves are kept."
         self._result = result
@@ -148,10 +135,6 @@ class HistogramTab(MeasureTab):
 
     def _tell(self) -> None:
         self.changed.emit()
-
-    def close_live(self) -> None:
-        """Let the thread end."""
-        self._live.close()
 
     def rows_to_save(self) -> list[dict[str, Any]]:
         """Every bin of every image."""

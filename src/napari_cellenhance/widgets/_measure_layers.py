@@ -24,9 +24,11 @@ __all__ = [
     "freeze",
     "freeze_points",
     "is_enhanced",
+    "matrix_of",
     "misfit",
     "object_layer",
     "outcome_layer",
+    "unreadable",
 ]
 
 OUTCOMES = (("true", "#009e73", "disc"), ("false", "#d55e00", "cross"), ("missed", "#56b4e9", "diamond"))
@@ -159,7 +161,7 @@ class Chosen:
         ImageError
             Points without a position along a dimension of the raw image.
         """
-        world = _carried(points.data, _matrix(points.geometry))
+        world = _carried(points.data, matrix_of(points.geometry))
         missing = self.raw.geometry.ndim - world.shape[1]
         lengths = self.raw.shape[:missing] if missing > 0 else ()
         if missing > 0 and not self.only_plane and any(n > 1 for n in lengths):
@@ -167,10 +169,10 @@ class Chosen:
                 f"“{points.name}” does not say on which plane of “{self.raw.name}” its points lie; "
                 "measure the plane in view only, or annotate with all dimensions"
             )
-        matrix = np.asarray(np.linalg.inv(_matrix(self.raw.geometry)), np.float64)
+        matrix = np.asarray(np.linalg.inv(matrix_of(self.raw.geometry)), np.float64)
         if missing > 0:
             # napari lines layers up by their last dimensions; the plane in view is meant.
-            here = _carried(np.asarray([self.raw.index], float), _matrix(self.raw.geometry))[0, :missing]
+            here = _carried(np.asarray([self.raw.index], float), matrix_of(self.raw.geometry))[0, :missing]
             world = np.column_stack([np.tile(here, (len(world), 1)), world])
         return TruePoints(name=points.name, points=_carried(world[:, max(0, -missing) :], matrix))
 
@@ -252,7 +254,7 @@ def _pair(numbers: NDArray[np.float64]) -> str:
     return " × ".join(f"{float(n):g}" for n in numbers[-2:])
 
 
-def _matrix(geometry: Geometry) -> NDArray[np.float64]:
+def matrix_of(geometry: Geometry) -> NDArray[np.float64]:
     """Homogeneous matrix from pixels to the world."""
     inner = np.eye(geometry.ndim + 1)
     inner[:-1, :-1], inner[:-1, -1] = geometry.linear, geometry.translate

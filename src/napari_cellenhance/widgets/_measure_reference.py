@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QListWidget,
-    QListWidgetItem,
     QSizePolicy,
     QWidget,
 )
 
 from napari_cellenhance.widgets._guard import guarded
+from napari_cellenhance.widgets._layer_checks import LayerChecks
 from napari_cellenhance.widgets._measure_form import SCOPES, LayerCombo
 from napari_cellenhance.widgets._measure_layers import Chosen, freeze, is_enhanced
 from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob, unique_names
@@ -30,7 +28,7 @@ from napari_cellenhance.workflows.progress import Progress
 
 __all__ = ["ReferenceTab", "reference_cells"]
 
-NO_REFERENCE = "Open a clean image and restored ones, or true labels and labels that were found, to compare them here."
+_NO_REFERENCE = "Open a clean image and restored ones, or true labels and labels that were found, to compare them here."
 _DEFAULT = PairOptions()
 _LIST_ROWS = 3
 _KINDS: tuple[tuple[str, Kind], ...] = (("Single objects", "objects"), ("Classes", "classes"))
@@ -89,14 +87,14 @@ class ReferenceTab(MeasureTab):
     """Image layers against a clean one, or Labels layers against true labels; it has pickers of its own."""
 
     title = "Reference"
+    no_layers = _NO_REFERENCE
+    has_own_layers = True
     run_text = "Measure"
     run_tip = "Compare results with a clean image (PSNR, SSIM, MAE) or with true labels (AP, SEG, IoU, Dice)."
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._layers: list[Any] = []
-        self._listed: list[Any] = []
-        self._seen: list[Any] = []
         self._rows: list[dict[str, Any]] = []
         self._record: dict[str, Any] = {}
         self._measured: tuple[Any, Kind] | None = None
@@ -104,12 +102,11 @@ class ReferenceTab(MeasureTab):
             "Reference",
             "What results should look like: a clean image, or a Labels layer that was drawn or checked by a person.",
         )
-        self.results = QListWidget()
-        self.results.setAccessibleName("Results")
-        self.results.setToolTip("Tick what to compare with the reference: images with an image, labels with labels.")
-        self.results.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.results.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.results.setFixedHeight(_LIST_ROWS * self.fontMetrics().height() + 16)
+        self.results = LayerChecks(
+            "Results",
+            "Tick what to compare with the reference: images with an image, labels with labels.",
+            _LIST_ROWS,
+        )
         self.kind = QComboBox()
         for title, kind in _KINDS:
             self.kind.addItem(title, kind)
@@ -173,35 +170,14 @@ class ReferenceTab(MeasureTab):
     @guarded
     def _on_reference(self) -> None:
         """List the layers of the same kind as the reference."""
-        ticked, reference = self.ticked(), self.reference.layer()
-        self._listed = [layer for layer in self._layers if type(layer) is type(reference) and layer is not reference]
-        was_blocked = self.results.blockSignals(True)
-        self.results.clear()
-        for layer in self._listed:
-            item = QListWidgetItem(str(layer.name), self.results)
-            item.setToolTip(str(layer.name))
-            is_ticked = layer in ticked or (layer not in self._seen and is_enhanced(layer)) or len(self._listed) == 1
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
-            item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
-        self.results.blockSignals(was_blocked)
-        self._seen += [layer for layer in self._listed if layer not in self._seen]
-        self._seen = [layer for layer in self._seen if layer in self._layers]
+        reference = self.reference.layer()
+        listed = [layer for layer in self._layers if type(layer) is type(reference) and layer is not reference]
+        self.results.fill(listed, lambda layer: is_enhanced(layer) or len(listed) == 1, kept=self._layers)
         self._show_settings()
-
-    def ticked(self) -> list[Any]:
-        """Results that are ticked."""
-        items = [self.results.item(row) for row in range(self.results.count())]
-        return [
-            layer
-            for layer, item in zip(self._listed, items, strict=True)
-            if item is not None and item.checkState() == Qt.CheckState.Checked
-        ]
 
     def tick(self, layer: Any, is_ticked: bool = True) -> None:
         """Tick a result from outside."""
-        item = self.results.item(self._listed.index(layer))
-        assert item is not None  # there is one row per layer
-        item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
+        self.results.tick(layer, is_ticked)
 
     def chosen(self, dims: Any) -> Chosen | None:
         """Freeze reference (as the first layer) and results; None without a reference. Call it on the GUI thread."""
@@ -210,7 +186,7 @@ class ReferenceTab(MeasureTab):
             return None
         return Chosen(
             raw=freeze(reference, dims),
-            enhanced=tuple(freeze(layer, dims) for layer in self.ticked()),
+            enhanced=tuple(freeze(layer, dims) for layer in self.results.ticked()),
             only_plane=bool(self.scope.currentData()) and self._has_stack(),
         )
 
@@ -263,7 +239,7 @@ class ReferenceTab(MeasureTab):
         if chosen.enhanced:
             return ""
         kind = "Labels" if self._has_labels else "image"
-        if self._listed:
+        if self.results.layers:
             return f"Tick at least one {kind} layer to compare with “{chosen.raw.name}”."
         return f"There is no other {kind} layer to compare with “{chosen.raw.name}”; open the result beside it."
 

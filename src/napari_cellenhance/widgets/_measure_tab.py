@@ -12,12 +12,13 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QPushButton, 
 
 from napari_cellenhance.io.safe_write import safe_name
 from napari_cellenhance.io.tables import table_text, write_table
-from napari_cellenhance.widgets._guard import guarded
+from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._measure_layers import Chosen
 from napari_cellenhance.widgets._plot import LinePlot
+from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 
-__all__ = ["MeasureTab", "TabJob", "number_text", "unique_names", "with_sd"]
+__all__ = ["LiveTab", "MeasureTab", "TabJob", "number_text", "unique_names", "with_sd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,12 @@ class MeasureTab(QWidget):
     title = ""
     run_text = "Run"
     run_tip = ""
+    no_layers = "Open an image (File ▸ Open Sample ▸ CellEnhance has some) and enhance it, then measure here."
+    """What to do while there is no layer to measure."""
+    has_own_layers = False
+    """Whether the tab chooses its layers itself, by :meth:`chosen`; else the form above the tabs does."""
+    is_live = False
+    """Whether the tab follows the viewer by :meth:`draw_live`."""
 
     wanted = Signal(object)
     layers_made = Signal(object)
@@ -87,6 +94,20 @@ class MeasureTab(QWidget):
     def job(self, chosen: Chosen) -> TabJob:
         """What Run does."""
         raise NotImplementedError
+
+    def chosen(self, dims: Any) -> Chosen | None:
+        """Freeze the layers of a tab that has pickers of its own; None without any. Call it on the GUI thread."""
+        raise NotImplementedError
+
+    def draw_live(self, chosen: Chosen) -> str:
+        """Show what is there now, without a job; returns a hint."""
+        return ""
+
+    def cannot_draw(self, problem: str) -> None:
+        """Nothing can be shown now, and why."""
+
+    def release(self) -> None:
+        """Let threads end, and everything that is listened to go."""
 
     # --- tables and pictures --------------------------------------------------------------
 
@@ -159,6 +180,48 @@ class MeasureTab(QWidget):
         if self._plot is not None:
             file = self._plot.to_png(path if path.lower().endswith(".png") else f"{path}.png")
             self.told.emit(f"Saved: {file}.")
+
+
+class LiveTab(MeasureTab):
+    """A tab that follows the viewer, in a thread of which only the newest answer matters."""
+
+    is_live = True
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.live = LatestOnly()
+        self._ticket = 0
+        self.live.delivered.connect(self._on_delivered)
+
+    def submit(self, work: Callable[[], Any]) -> None:
+        """Do this next; its value goes to :meth:`show_result`, unless something newer was submitted meanwhile."""
+        self._ticket = self.live.submit(work)
+
+    def forget_live(self) -> None:
+        """Whatever is on its way shall not be shown."""
+        self.live.drop()
+        self._ticket = -1
+
+    def show_result(self, result: Any) -> str:
+        """Show a result; returns a sentence."""
+        raise NotImplementedError
+
+    def show_failure(self, sentence: str) -> None:
+        """Say why there is no result."""
+        self.failed.emit(sentence)
+
+    @guarded
+    def _on_delivered(self, ticket: int, outcome: Outcome) -> None:
+        if ticket != self._ticket:
+            return
+        if outcome.error is not None:
+            self.show_failure(error_sentence(outcome.error))
+        else:
+            self.show_result(outcome.value)
+
+    def release(self) -> None:
+        """Let the thread end."""
+        self.live.close()
 
 
 def _button(text: str) -> QPushButton:

@@ -28,6 +28,8 @@ def described(content: PlotContent) -> str:
         return content.empty_text or "Nothing to show yet."
     parts = [f"{content.y_label or 'y'} over {content.x_label or 'x'}"]
     for curve in content.curves:
+        if not curve.name:
+            continue
         finite = np.asarray(curve.y, np.float64)
         finite = finite[np.isfinite(finite)]
         if finite.size:
@@ -42,7 +44,7 @@ def readout(content: PlotContent, x: float) -> str:
     """Values of all curves at the point nearest to ``x``, one line each."""
     lines = [f"{content.x_label or 'x'}: {tick_texts([float(f'{x:.4g}')])[0]}"]
     for curve in content.curves:
-        if not len(curve.y):
+        if not (curve.name and len(curve.y)):
             continue
         places = np.asarray(curve.x, np.float64)
         if curve.style == "steps":

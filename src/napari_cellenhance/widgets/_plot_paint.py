@@ -63,10 +63,12 @@ def scales_of(content: PlotContent) -> tuple[Scale, Scale] | None:
 
 
 def legend_rows(content: PlotContent, width: float, metrics: QFontMetricsF) -> list[list[tuple[int, str]]]:
-    """Names of the curves, cut in the middle where too long, in rows that fit the width."""
+    """Names of the curves that have one, cut in the middle where too long, in rows that fit the width."""
     rows: list[list[tuple[int, str]]] = []
     free = 0.0
     for index, curve in enumerate(content.curves):
+        if not curve.name:
+            continue
         name = metrics.elidedText(curve.name, Qt.TextElideMode.ElideMiddle, max(40.0, width - _SAMPLE - 3 * _GAP))
         needed = _SAMPLE + 3 * _GAP + metrics.horizontalAdvance(name)
         if not rows or needed > free:
@@ -115,7 +117,7 @@ def paint(painter: QPainter, area: QRectF, content: PlotContent, look: Look) -> 
 
 def _pen(index: int, curve: Curve) -> QPen:
     pen = QPen(colour_of(index, curve), 1.8)
-    if curve.style != "points":
+    if curve.style in ("line", "steps"):
         pen.setStyle(_DASHES[index % len(_DASHES)])
     return pen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from napari_cellenhance.core.errors import ParameterError
 
 __all__ = ["Curve", "Mark", "Scale", "outline", "scale_of", "thinned", "tick_texts", "ticks"]
 
-Style = Literal["line", "steps", "points"]
+Style = Literal["line", "solid", "steps", "points"]
 FloatArray = NDArray[np.float64]
 
 _LEAST_SHARE = 1e-9
@@ -26,12 +26,13 @@ class Curve:
     Parameters
     ----------
     name : str
-        For the legend.
+        For the legend; a curve without a name, such as dots on another one, is drawn only.
     x, y : ndarray of shape (N,)
         Not finite values leave a gap. With ``steps`` x may have one value more than y: the edges of bins.
     colour : str or None
         ``#rrggbb`` or a name; None takes the next one of a palette that colour-blind people can tell apart.
-    style : "line", "steps" or "points"
+    style : "line", "solid", "steps" or "points"
+        Lines and steps of a plot differ by their dashes too; solid ones, for curves that go up and down a lot, do not.
 
     Raises
     ------
@@ -46,8 +47,8 @@ class Curve:
     style: Style = "line"
 
     def __post_init__(self) -> None:
-        if self.style not in ("line", "steps", "points"):
-            raise ParameterError(f"style of a curve is {self.style!r}; expected line, steps or points")
+        if self.style not in get_args(Style):
+            raise ParameterError(f"style of a curve is {self.style!r}; expected one of {', '.join(get_args(Style))}")
         n_more = len(self.x) - len(self.y) if np.ndim(self.x) == np.ndim(self.y) == 1 else -1
         if n_more != 0 and not (n_more == 1 and self.style == "steps"):
             raise ParameterError(

@@ -1,4 +1,4 @@
-"""The Measure dock: raw and enhanced layers by contrast, blobs, grey values and objects; results against references."""
+"""The Measure dock: raw and enhanced layers by contrast, blobs, grey values, objects and line profiles; references."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from napari_cellenhance.widgets._measure_detect import DetectTab
 from napari_cellenhance.widgets._measure_form import MeasureForm, layers_of
 from napari_cellenhance.widgets._measure_histogram import HistogramTab
 from napari_cellenhance.widgets._measure_layers import Chosen, is_enhanced
-from napari_cellenhance.widgets._measure_reference import NO_REFERENCE, ReferenceTab
+from napari_cellenhance.widgets._measure_line import line_layer
+from napari_cellenhance.widgets._measure_profile import ProfileTab
+from napari_cellenhance.widgets._measure_reference import ReferenceTab
 from napari_cellenhance.widgets._measure_segment import SegmentTab
-from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob
+from napari_cellenhance.widgets._measure_tab import LiveTab, MeasureTab, TabJob
 from napari_cellenhance.widgets._results import LayerTuple
 from napari_cellenhance.widgets._status import StatusFoot
-from napari_cellenhance.widgets._worker import Job, Outcome, start_job
+from napari_cellenhance.widgets._worker import Job, LatestOnly, Outcome, start_job
 
 if TYPE_CHECKING:
     import napari.components
@@ -34,7 +36,6 @@ __all__ = ["DOCK_TITLE", "MeasurePanel"]
 DOCK_TITLE = "Measure"
 _MIN_WIDTH_PX = 360
 _LIVE_AFTER_MS = 120
-_OPEN_FIRST = "Open an image (File ▸ Open Sample ▸ CellEnhance has some) and enhance it, then measure here."
 
 
 class MeasurePanel(DockPanel):
@@ -52,7 +53,7 @@ class MeasurePanel(DockPanel):
         self.form = MeasureForm(viewer)
         self.compare, self.detect = CompareTab(), DetectTab()
         self.histogram, self.segment = HistogramTab(), SegmentTab()
-        self.reference = ReferenceTab()
+        self.profile, self.reference = ProfileTab(), ReferenceTab()
         self.tabs = QTabWidget()
         self.foot = StatusFoot()
         self._timer = QTimer(self)
@@ -69,6 +70,10 @@ class MeasurePanel(DockPanel):
         inside = QVBoxLayout(self._box)
         inside.setContentsMargins(8, 8, 8, 8)
         inside.addWidget(self.form)
+        bar = self.tabs.tabBar()
+        if bar is not None:  # in a narrow dock all tabs stay in sight, with shorter names
+            bar.setElideMode(Qt.TextElideMode.ElideRight)
+            bar.setUsesScrollButtons(False)
         for tab in self._tabs():
             self.tabs.addTab(tab, tab.title)
             self.tabs.setTabToolTip(self.tabs.indexOf(tab), tab.run_tip)
@@ -90,7 +95,10 @@ class MeasurePanel(DockPanel):
         self.foot.cancel.setToolTip("Stop after the plane that is being worked on.")
 
     def _tabs(self) -> tuple[MeasureTab, ...]:
-        return (self.compare, self.detect, self.histogram, self.segment, self.reference)
+        return (self.compare, self.detect, self.histogram, self.segment, self.profile, self.reference)
+
+    def _live_tabs(self) -> tuple[LiveTab, ...]:
+        return (self.histogram, self.profile)
 
     def _connect(self) -> None:
         self.form.changed.connect(self._on_changed)
@@ -104,10 +112,12 @@ class MeasurePanel(DockPanel):
             tab.told.connect(self.foot.show_info)
             tab.failed.connect(self.show_error)
             tab.changed.connect(self._on_changed)
+        self.profile.moved.connect(self._draw_soon)
+        self.profile.line_wanted.connect(self._draw_line)
         self._timer.timeout.connect(self._draw_live)
         self._viewer.dims.events.current_step.connect(self._on_step)
         # When the whole window goes, only Qt knows; by then no method of this panel may be called.
-        self.destroyed.connect(partial(_let_go, self._gone, self.histogram._live))
+        self.destroyed.connect(partial(_let_go, self._gone, [tab.live for tab in self._live_tabs()]))
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -117,12 +127,12 @@ class MeasurePanel(DockPanel):
 
     def chosen(self) -> Chosen | None:
         """Layers that the tab in front measures, frozen; None without any."""
-        return self.reference.chosen(self._viewer.dims) if self.tab() is self.reference else self.form.chosen()
+        return self.tab().chosen(self._viewer.dims) if self.tab().has_own_layers else self.form.chosen()
 
     def problem(self, chosen: Chosen | None) -> str:
         """Why Run is not possible; empty when it is."""
         if chosen is None:
-            return NO_REFERENCE if self.tab() is self.reference else _OPEN_FIRST
+            return self.tab().no_layers
         return chosen.problem() or self.tab().problem(chosen)
 
     # --- slots --------------------------------------------------------------------------
@@ -131,7 +141,9 @@ class MeasurePanel(DockPanel):
     def _on_refilled(self) -> None:
         points = layers_of(self._viewer, "Points")
         self.detect.fill_points([layer for layer in points if not is_enhanced(layer)])  # blobs are no annotation
-        self.reference.fill_layers(image_layers(self._viewer), layers_of(self._viewer, "Labels"))
+        images = image_layers(self._viewer)
+        self.reference.fill_layers(images, layers_of(self._viewer, "Labels"))
+        self.profile.fill_layers(images, layers_of(self._viewer, "Shapes"))
 
     @guarded
     def _on_tab(self) -> None:
@@ -139,7 +151,7 @@ class MeasurePanel(DockPanel):
             is_front = tab is self.tab()
             policy = QSizePolicy.Policy.Preferred if is_front else QSizePolicy.Policy.Ignored
             tab.setSizePolicy(policy, policy)
-        self._box.setVisible(self.tab() is not self.reference)  # it has pickers of its own
+        self._box.setVisible(not self.tab().has_own_layers)
         self.foot.run.setText(self.tab().run_text)
         self.foot.run.setToolTip(self.tab().run_tip)
         if self._job is None:
@@ -158,16 +170,27 @@ class MeasurePanel(DockPanel):
 
     @guarded
     def _on_step(self) -> None:
-        if not self._gone.is_set() and bool(self.form.scope.currentData()):
+        if not self._gone.is_set() and (self.tab() is self.profile or bool(self.form.scope.currentData())):
+            self._draw_soon()
+
+    @guarded
+    def _draw_soon(self) -> None:
+        # Not put off by each further move: what is dragged is followed.
+        if not self._gone.is_set() and self.tab().is_live and not self._timer.isActive():
             self._timer.start()
 
     @guarded
     def _draw_live(self) -> None:
-        if self._gone.is_set() or self._job is not None or self.tab() is not self.histogram:
+        if self._gone.is_set() or self._job is not None or not self.tab().is_live:
             return
-        chosen = self.form.chosen()
-        if chosen is not None and not self.problem(chosen):
-            self.foot.show_hint(self.histogram.draw_live(chosen))
+        chosen = self.chosen()
+        problem = self.problem(chosen)
+        self.foot.run.setEnabled(not problem)
+        if problem or chosen is None:
+            self.tab().cannot_draw(problem)
+            self.foot.show_hint(problem)
+        else:
+            self.foot.show_hint(self.tab().draw_live(chosen))
 
     @guarded
     def run(self) -> None:
@@ -217,6 +240,20 @@ class MeasurePanel(DockPanel):
         if active is not None:
             self._viewer.layers.selection.active = active
 
+    @guarded
+    def _draw_line(self) -> None:
+        layer = self.profile.line.layer()
+        if layer is None:
+            images = self.profile.images.ticked() or image_layers(self._viewer)
+            layer = self._viewer.add_shapes(
+                **line_layer(images[-1] if images else None, self.profile.line_width.value())
+            )
+            self.profile.line.choose(layer)
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_line"
+        self.foot.show_hint("Drag a line over the image. Take the path tool of the layer for a bent one.")
+
     # --- showing ------------------------------------------------------------------------
 
     def show_error(self, message: str) -> None:
@@ -228,11 +265,13 @@ class MeasurePanel(DockPanel):
     def let_go(self) -> None:
         """Release the viewer and everything that listens to it."""
         self._timer.stop()
-        self.histogram.close_live()
+        for tab in self._tabs():
+            tab.release()
         self._viewer.dims.events.current_step.disconnect(self._on_step)
         self.form.release()
 
 
-def _let_go(gone: Event, live: Any, *_: Any) -> None:
+def _let_go(gone: Event, lives: list[LatestOnly], *_: Any) -> None:
     gone.set()
-    live.close()
+    for live in lives:
+        live.close()

@@ -8,13 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError, TargetExistsError
 from napari_cellenhance.core.line_profiles import Normalization, distances_um
 from napari_cellenhance.workflows.profiles import ImageProfile, ProfileResult
 
-__all__ = ["comparison_rows", "grey_label", "peak_rows", "save", "save_figure", "to_markdown", "to_record", "to_rows"]
+__all__ = [
+    "comparison_rows",
+    "grey_label",
+    "peak_dots",
+    "peak_rows",
+    "save",
+    "save_figure",
+    "to_markdown",
+    "to_record",
+    "to_rows",
+]
 
+FloatArray = NDArray[np.float64]
 NAN = float("nan")
 _GREY = {
     "none": "grey value",
@@ -184,13 +196,7 @@ def save_figure(
     if target.suffix.lower() != ".png":
         raise ParameterError(f"the figure shall be written to {target.name!r}; expected a name ending in .png")
     shown = result.shown(how)
-    dots = {
-        each.name: (
-            [peak.position_px * (result.pixel_um or 1.0) for peak in each.peaks],
-            [_at(result, shown[each.name], peak.position_px) for peak in each.peaks],
-        )
-        for each in result.profiles
-    }
+    dots = {each.name: peak_dots(result, each, shown[each.name]) for each in result.profiles}
     profiles_png(
         target, result.distance, shown, dots, x_label=f"distance ({result.unit})",
         y_label=grey_label(how, result.reference), reference=result.reference, overwrite=overwrite,
@@ -198,6 +204,7 @@ def save_figure(
     return target
 
 
-def _at(result: ProfileResult, values: Any, position_px: float) -> float:
-    """Shown value of the sample nearest to a place."""
-    return float(values[int(np.argmin(np.abs(result.distance_px - position_px)))])
+def peak_dots(result: ProfileResult, each: ImageProfile, shown: FloatArray) -> tuple[list[float], list[float]]:
+    """Distances of the peaks of one profile, and what is shown of it at the sample nearest to each."""
+    nearest = [int(np.argmin(np.abs(result.distance_px - peak.position_px))) for peak in each.peaks]
+    return [peak.position_px * (result.pixel_um or 1.0) for peak in each.peaks], [float(shown[i]) for i in nearest]

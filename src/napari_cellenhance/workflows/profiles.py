@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core import line_profiles as lines
+from napari_cellenhance.core.axes import SAMPLES
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.line_profiles import Comparison, Normalization, Peak
 from napari_cellenhance.workflows._measured import MeasuredImage, open_layer, plane_name
@@ -231,7 +232,7 @@ def measure_profiles(
         pixel_um=None if request.um_per_unit is None else pixel * request.um_per_unit,
         profiles=tuple(_profile(name, values, peaks, request.reference) for name in values),
         reference=request.reference,
-        notes=_notes(values, request.reference),
+        notes=_notes(request, values),
         record=_record(request, pixel),
         is_complete=len(values) == len(request.images),
     )
@@ -273,17 +274,19 @@ def _profile(
     )
 
 
-def _notes(values: dict[str, FloatArray], reference: str) -> tuple[str, ...]:
+def _notes(request: ProfileRequest, values: dict[str, FloatArray]) -> tuple[str, ...]:
     shares = {name: float(np.isfinite(here).mean()) for name, here in values.items()}
     if values and not any(shares.values()):
         names = ", ".join(f"“{name}”" for name in values)
         raise ImageError(f"the line lies outside of {names}; draw it across what they show")
-    notes = []
+    colours = {image.name for image in request.images if SAMPLES in image.image.axes.upper()}
+    notes = [f"Of “{name}” the luminance of its colours was read." for name in values if name in colours]
     for name, share in shares.items():
         if share == 0:
             notes.append(f"The line does not touch “{name}”: it lies elsewhere, or has no values there.")
         elif share < 1:
             notes.append(f"“{name}” has values on {max(1, min(99, round(100 * share)))} % of the line.")
+    reference = request.reference
     truth = values.get(reference)
     if truth is not None and shares[reference]:
         notes += [
