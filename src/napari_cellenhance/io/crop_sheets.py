@@ -12,7 +12,7 @@ from napari_cellenhance.core.crop_library import CLASSES, CropLibrary, FoundObje
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.io.panel_figures import Picture, mosaic_png
 
-__all__ = ["contact_sheet_png"]
+__all__ = ["common_side_px", "contact_sheet_png", "square_of", "white_of_sources"]
 
 N_COLUMNS = 10
 N_ROWS = 2
@@ -37,8 +37,8 @@ def contact_sheet_png(path: str | os.PathLike[str], library: CropLibrary) -> Non
     """
     if not library.objects:
         raise ParameterError("there is no crop to show; find objects first")
-    side = _side_px([one for one in library.objects if one.kind != "discarded"] or library.objects)
-    white = _white(library)
+    side = common_side_px(library)
+    white = white_of_sources(library)
     rows: dict[str, list[Picture]] = {}
     for kind in CLASSES:
         found = library.of(kind)
@@ -68,15 +68,23 @@ def _spread(found: Sequence[FoundObject], n: int) -> list[FoundObject]:
     return [found[i] for i in np.linspace(0, len(found) - 1, n).round().astype(int)]
 
 
-def _side_px(found: Sequence[FoundObject]) -> int:
-    """Most crops fit into a square of this side; larger ones are shown with fewer pixels."""
+def common_side_px(library: CropLibrary) -> int:
+    """Side of a square that most crops fit in; larger ones are shown with fewer pixels. 2 without any."""
+    found = [one for one in library.objects if one.kind != "discarded"] or library.objects
+    if not found:
+        return 2
     return int(np.percentile([max(one.crop.mask.shape) for one in found], 90)) + 2
 
 
-def _picture(one: FoundObject, side: int, white: Mapping[str, float]) -> Picture:
+def square_of(one: FoundObject, side: int) -> NDArray[np.float32]:
+    """Grey values of a crop in the middle of a black square of ``side`` pixels; of a larger one every n-th pixel."""
     grey = _grey(one.crop.pixels)
     step = -(-max(grey.shape) // side)
-    square = _squared(grey[::step, ::step], side)
+    return _squared(grey[::step, ::step], side)
+
+
+def _picture(one: FoundObject, side: int, white: Mapping[str, float]) -> Picture:
+    square = square_of(one, side)
     title = one.reason if one.kind == "discarded" else ""
     if not title:
         title = f"score {one.score:.3g}" if np.isfinite(one.score) else f"{one.crop.area_px} px"
@@ -96,7 +104,7 @@ def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels if pixels.ndim == 2 else np.asarray(pixels.mean(axis=-1), np.float32)
 
 
-def _white(library: CropLibrary) -> dict[str, float]:
+def white_of_sources(library: CropLibrary) -> dict[str, float]:
     """Grey value shown as white for each source: the brightest half percent of its objects is cut off."""
     pixels: dict[str, list[NDArray[np.float32]]] = {}
     for one in library.objects:

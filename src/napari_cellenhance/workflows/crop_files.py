@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never
 if TYPE_CHECKING:
     from napari_cellenhance.core.crop_library import CropClass
 
-__all__ = ["CropFilesRequest", "CropFilesResult", "read_library", "run", "write_library"]
+__all__ = [
+    "CropFilesRequest", "CropFilesResult", "folder_stamp", "read_library", "read_steps", "run", "write_library",
+]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
 _ENDINGS: dict[str, tuple[str, ...]] = {
@@ -173,6 +176,28 @@ def read_library(folder: PathLike) -> CropLibrary:
     from napari_cellenhance.io import crop_folders
 
     return crop_folders.read_library(folder)
+
+
+def read_steps(folder: PathLike) -> list[dict[str, Any]]:
+    """How a library was made, as far as its record tells; damaged or missing: nothing."""
+    from napari_cellenhance.io.crop_folders import RECORD
+
+    try:
+        told = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(told, dict):
+        return []
+    own = {key: value for key, value in told.items() if key not in ("software", "white", "notes", "steps")}
+    steps = told.get("steps", [])
+    return [*(steps if isinstance(steps, list) else []), *([own] if own.get("images") else [])]
+
+
+def folder_stamp(folder: PathLike) -> frozenset[tuple[str, int]]:
+    """Files of a library with the time of their last change: whether another program has touched it meanwhile."""
+    place = Path(folder)
+    found = (path for path in place.rglob("*") if path.is_file())
+    return frozenset((path.relative_to(place).as_posix(), path.stat().st_mtime_ns) for path in found)
 
 
 # --- which belong together --------------------------------------------------------------------

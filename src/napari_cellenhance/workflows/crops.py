@@ -25,9 +25,10 @@ from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_layers import fitting_labels
 
-__all__ = ["CropLayer", "CropOptions", "CropRequest", "CropResult", "Way", "resorted", "run"]
+__all__ = ["CropLayer", "CropOptions", "CropRequest", "CropResult", "Way", "place_of", "resorted", "run"]
 
 _SIZES_DIFFER = 3.0
+_DEPTH = ", z "
 
 Way = Literal["labels", "painted", "segment", "points", "boxes"]
 
@@ -54,6 +55,8 @@ class CropLayer:
         Name of a class → coordinates along the axes of the image, with or without C; S has none.
     boxes, unwanted_boxes : ndarray of shape (N, K, ndim) or None
         Corners of shapes, in such coordinates.
+    at : (int, int) or None
+        Only the plane at this time point and depth; None: all planes.
     """
 
     name: str
@@ -65,6 +68,7 @@ class CropLayer:
     points: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     boxes: NDArray[np.float64] | None = None
     unwanted_boxes: NDArray[np.float64] | None = None
+    at: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.channels, str) and len(self.channels) != 1:
@@ -191,7 +195,7 @@ def run(
     ImageError
         Labels, points or boxes that do not fit the image.
     ParameterError
-        A layer without what the way needs; focus scores of no object.
+        A layer without what the way needs.
     """
     options = request.options
     libraries: list[CropLibrary] = []
@@ -242,11 +246,12 @@ def _is_scored(one: FoundObject) -> bool:
 
 def _sorted(library: CropLibrary, options: CropOptions) -> tuple[CropLibrary, FocusThresholds | None]:
     focus = options.cut.focus
-    if focus is None:
+    scores = [one.score for one in library.objects if _is_scored(one)]
+    if focus is None or not scores:
         return library, None
     low, high = focus.low, focus.high
     if low is None or high is None:
-        proposed = propose_thresholds([one.score for one in library.objects if _is_scored(one)])
+        proposed = propose_thresholds(scores)
         # One that was given moves the other, so that they do not cross.
         low = min(proposed.low, np.inf if high is None else high) if low is None else low
         high = max(proposed.high, low) if high is None else high
@@ -270,6 +275,16 @@ def _size_notes(library: CropLibrary) -> list[str]:
         "lower focus scores: sort images of one magnification at a time, and add them up."
     )
     return [note]
+
+
+def place_of(source: str) -> tuple[str, int]:
+    """Name of the layer, and depth, that a source of :func:`run` stands for.
+
+    >>> place_of("cells, z 4"), place_of("cells")
+    (('cells', 4), ('cells', 0))
+    """
+    name, found, depth = source.rpartition(_DEPTH)
+    return (name, int(depth)) if found and depth.isdecimal() else (source, 0)
 
 
 # --- planes -----------------------------------------------------------------------------------
@@ -308,10 +323,12 @@ def _libraries_of(layer: CropLayer, options: CropOptions) -> Iterator[CropLibrar
     n_t, _, n_z = (int(n) for n in chosen.shape[:3])
     for t in range(n_t):
         for z in range(n_z):
+            if layer.at not in (None, (t, z)):
+                continue
             pixels, _ = sanitize(np.asarray(chosen[t, :, z]))
             plane = _Plane(
                 pixels[0] if pixels.shape[0] == 1 else np.moveaxis(pixels, 0, -1),
-                layer.name if n_z == 1 else f"{layer.name}, z {z}",
+                layer.name if n_z == 1 else f"{layer.name}{_DEPTH}{z}",
                 t,
                 z,
                 None if labels is None else np.asarray(labels[t, z]),
