@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_cellenhance.core.crop_cutting import BORDER, TOO_LARGE, TOO_SMALL, complement, grey_plane, local_mask
 from napari_cellenhance.core.crop_extraction import (
+    GROUND,
     MIXED,
     NO_CLASS,
     NO_POINT,
@@ -313,6 +314,18 @@ def test_objects_off_the_middle_or_too_short_are_left_out() -> None:
     tiny = 20 + 180 * gaussian_filter(disc((60, 80), 8) * 1.0, 1)
     (short,) = boxes_of(tiny, [(10, 30, 110, 130)]).objects
     assert (short.kind, short.reason) == ("discarded", TOO_SHORT)
+
+
+def test_uneven_light_is_no_object() -> None:
+    slope = np.tile(np.linspace(20, 200, 160), (120, 1)) + np.random.default_rng(0).normal(0, 1, SHAPE)
+    (bright_side,) = boxes_of(slope, [(20, 20, 80, 100)]).objects
+    assert (bright_side.kind, bright_side.reason) == ("discarded", GROUND)
+    slope[disc((50, 42), 15)] += 120  # an object on the dark side
+    assert [one.kind for one in boxes_of(slope, [(20, 20, 80, 100)]).objects] == ["target"]
+    diagonal = np.full(SHAPE, 20.0)
+    for i in range(60):
+        diagonal[20 + i, 20 + i : 26 + i] = 200  # a worm from corner to corner
+    assert boxes_of(gaussian_filter(diagonal, 1), [(20, 20, 80, 86)]).counts()["target"] == 1
 
 
 def test_squares_outside_the_boxes_are_unwanted() -> None:

@@ -32,12 +32,12 @@ from napari_cellenhance.core.painted import BACKGROUND, NOT_PAINTED
 from napari_cellenhance.core.postprocess import ellipse, threshold
 
 __all__ = [
-    "MIXED", "NO_CLASS", "NO_POINT", "OFF_MIDDLE", "TOO_SHORT", "from_boxes", "from_labels", "from_painted",
+    "GROUND", "MIXED", "NO_CLASS", "NO_POINT", "OFF_MIDDLE", "TOO_SHORT", "from_boxes", "from_labels", "from_painted",
     "from_points", "from_segmentation",
 ]  # fmt: skip
 
 MIXED, NO_POINT, NO_CLASS = "points of several classes", "no point on it", "no class painted on it"
-OFF_MIDDLE, TOO_SHORT = "off the middle of its box", "short against its box"
+OFF_MIDDLE, TOO_SHORT, GROUND = "off the middle of its box", "short against its box", "ground of its box"
 _BOX_GROUND = GroundOptions(window_px=255, offset=25.0, is_log=False)
 
 Labels = NDArray[np.integer[Any]]
@@ -421,7 +421,10 @@ def _squares(shape: tuple[int, ...], way: BoxOptions, rng: np.random.Generator) 
 
 
 def _object_in(window: NDArray[np.float32], is_free: Mask, way: BoxOptions) -> tuple[Mask | None, str]:
-    """The largest component that lies in the middle and is long enough; else the largest, and what is wrong with it."""
+    """The largest component that lies in the middle and is long enough; else the largest, and what is wrong with it.
+
+    What covers two corners of the box side by side is taken for ground under uneven light, which [1]_ does not ask.
+    """
     from scipy.ndimage import binary_fill_holes, center_of_mass, find_objects
 
     values = window[is_free]
@@ -437,10 +440,12 @@ def _object_in(window: NDArray[np.float32], is_free: Mask, way: BoxOptions) -> t
     places = [place for place in find_objects(parts) if place is not None]
     lengths = np.array([max(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in places])
     is_long = lengths / sides.max() >= way.min_length
-    is_good = (offsets <= way.max_offset) & is_long
+    corners = parts[[0, 0, -1, -1], [0, -1, -1, 0]]
+    is_ground = np.isin(np.arange(1, n_parts + 1), corners[corners == np.roll(corners, 1)])
+    is_good = (offsets <= way.max_offset) & is_long & ~is_ground
     areas = np.bincount(parts.ravel())[1:]
     best = int(np.where(is_good, areas, -1).argmax() if is_good.any() else areas.argmax())
     reason = ""
     if not is_good[best]:
-        reason = TOO_SHORT if not is_long[best] else OFF_MIDDLE
+        reason = GROUND if is_ground[best] else TOO_SHORT if not is_long[best] else OFF_MIDDLE
     return np.asarray(parts == best + 1, np.bool_), reason
