@@ -36,8 +36,11 @@ _EDGE_RANK = 90.0
 _EDGE_SIGMAS = 1.28
 """By how many standard deviations of the noise that percentile lies beyond the mean."""
 _FOUND_SIGMAS = 3.5
-_LEAST_DEPTH = 0.02
-"""An object differs from the scene by this share of its range, at least."""
+_LEAST_DEPTH = 10 / 255
+"""An object differs from the scene by this share of its range, at least: the published threshold."""
+_TO_SIGMA = 1.4826 / np.sqrt(2)
+"""Median of the absolute difference of two Gaussian values → their standard deviation."""
+_NOISE_PX = 15
 _UNCLEAN_SHARE = 0.5
 """Share of frames from which on the median is the object, not the scene."""
 _TOLERATED = 0.002
@@ -62,7 +65,7 @@ class BackgroundCheck:
         Share of the frames in which an object covers the pixel.
     polarity : "dark", "bright" or "both"
     noise : float
-        Standard deviation of the noise, in grey values.
+        Standard deviation of the noise of a typical pixel, in grey values.
     share_covered : float
         Of all pixels of all frames.
     share_unclean : float
@@ -109,14 +112,15 @@ def check_background(frames: Pixels, lag: int = 1, polarity: Polarity | None = N
     Notes
     -----
     The estimator, for dark objects: the uncovered scene is the 90th percentile over time of a pixel, 1.28 σ of noise
-    above its mean; a pixel is covered in a frame where it lies 3.5 σ below that mean, or 2 % of the range of the scene
-    if that is more. For dark *and* bright objects the temporal median stands for the scene instead. σ is 1.4826 ·
-    median of |difference of successive frames| / √2. Frames are first brought to one median brightness.
+    above its mean; a pixel is covered in a frame where it lies 3.5 σ below that mean, or 10/255 of the range of the
+    scene if that is more. For dark *and* bright objects the temporal median stands for the scene instead. σ of a pixel
+    is 1.4826 · median over time of |difference of successive frames| / √2, averaged over 15×15 pixels. Frames are first
+    brought to one median brightness.
 
     Its limits: an object that never moves, or that leaves a pixel free in less than a tenth of the frames, *is* the
     scene; where objects are dark and bright, so is what covers a pixel in most frames; objects less contrasted than the
     noise are not seen; light that flickers in parts of the image, drift of the stage and focus look like objects; where
-    more than half of all pixels change from frame to frame, σ is too large.
+    pixels change in more than half of the frames, σ is too large.
     """
     if frames.ndim != 3 or len(frames) < 3:
         raise ImageError(f"a movie of shape {frames.shape} cannot be judged; expected at least 3 frames, (T, Y, X)")
@@ -131,7 +135,7 @@ def check_background(frames: Pixels, lag: int = 1, polarity: Polarity | None = N
     coverage = is_covered.mean(axis=0, dtype=np.float32)
     staying = {step: _staying(frames, step, kind, noise, chosen) for step in _lags(lag, len(frames))}
     known = BackgroundCheck(
-        median=temporal_median(chosen), coverage=coverage, polarity=kind, noise=noise,
+        median=temporal_median(chosen), coverage=coverage, polarity=kind, noise=float(np.median(noise)),
         share_covered=float(coverage.mean()), share_unclean=float((coverage >= _UNCLEAN_SHARE).mean()),
         share_staying=staying[lag], lag=lag,
         advised_lag=min((step for step, share in staying.items() if share <= _TOLERATED_STAY), default=0),
@@ -158,7 +162,7 @@ def covered(frames: Pixels, polarity: Polarity) -> NDArray[np.bool_]:
     return _covered(levelled, polarity, _noise_of(levelled))
 
 
-def _covered(frames: Pixels, polarity: Polarity, noise: float) -> NDArray[np.bool_]:
+def _covered(frames: Pixels, polarity: Polarity, noise: Pixels) -> NDArray[np.bool_]:
     if polarity == "both":
         scene, signed = temporal_median(frames), np.abs(frames - temporal_median(frames))
         expected = np.zeros(frames.shape[1:], np.float32)
@@ -167,8 +171,8 @@ def _covered(frames: Pixels, polarity: Polarity, noise: float) -> NDArray[np.boo
         scene = (np.percentile(signed, 100 - _EDGE_RANK, axis=0) + _EDGE_SIGMAS * noise).astype(np.float32)
         expected = scene
     low, high = np.percentile(scene, (1, 99))
-    depth = max(_FOUND_SIGMAS * noise, _LEAST_DEPTH * float(high - low), 1e-9)
-    return np.asarray(signed > expected + np.float32(depth), np.bool_)
+    depth = np.maximum(_FOUND_SIGMAS * noise, max(_LEAST_DEPTH * float(high - low), 1e-9)).astype(np.float32)
+    return np.asarray(signed > expected + depth, np.bool_)
 
 
 def foreground(image: NDArray[np.floating], background: NDArray[np.floating], polarity: Polarity) -> Pixels:
@@ -186,11 +190,19 @@ def _levelled(frames: Pixels) -> Pixels:
     return (frames - (medians - np.median(medians)).reshape(-1, 1, 1)).astype(np.float32)
 
 
-def _noise_of(frames: Pixels) -> float:
-    """Standard deviation of a pixel from frame to frame, robust against what moves."""
-    step = max(1, frames.shape[1] * frames.shape[2] // 200_000)
-    flat = frames.reshape(len(frames), -1)[:, ::step]
-    return float(1.4826 * np.median(np.abs(np.diff(flat, axis=0))) / np.sqrt(2))
+def _noise_of(frames: Pixels) -> Pixels:
+    """Standard deviation of each pixel (Y, X) from frame to frame, robust against what moves, evened out in space.
+
+    At least half a step of the grey values: between two of them nothing can be told.
+    """
+    from scipy.ndimage import uniform_filter
+
+    steps = np.abs(np.diff(frames, axis=0))
+    sigma = uniform_filter(_TO_SIGMA * np.median(steps, axis=0), _NOISE_PX, mode="nearest")
+    sample = frames[0].ravel()[:100_000]
+    gaps = np.diff(np.unique(sample))
+    least = 0.5 * float(np.median(gaps)) if gaps.size and sample.size > 4 * gaps.size else 0.0
+    return np.maximum(sigma, least).astype(np.float32)
 
 
 def _lags(lag: int, n_frames: int) -> list[int]:
@@ -198,7 +210,7 @@ def _lags(lag: int, n_frames: int) -> list[int]:
     return sorted({lag, *powers})
 
 
-def _staying(frames: Pixels, lag: int, polarity: Polarity, noise: float, chosen: Pixels) -> float:
+def _staying(frames: Pixels, lag: int, polarity: Polarity, noise: Pixels, chosen: Pixels) -> float:
     """Share of what is covered that is still covered a lag later, less what chance would give, 0 to 1."""
     starts = np.unique(np.linspace(0, len(frames) - 1 - lag, 12).round().astype(int))
     both = np.concatenate([frames[starts], frames[starts + lag]])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RawMovie", "SemanticSetup", "judged", "prepare", "read_movies", "scene_maker"]
 
 _SAMPLE_PX = 2_000_000
-_JUDGED_PX = 500_000
+_JUDGED_PX = 150_000
 _KINDS: Mapping[str, Kind | None] = {"auto": None, "p99": "p99", "fixed": "fixed", "log": "fixed_log"}
 
 

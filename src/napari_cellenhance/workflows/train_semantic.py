@@ -192,7 +192,7 @@ def remembered(request: SemanticRequest) -> SemanticRequest:
     return replace(request, **known, scene=scene, resume=True)
 
 
-def check_movie(request: SemanticRequest, max_px: int = 4_000_000) -> list[tuple[str, BackgroundCheck]]:
+def check_movie(request: SemanticRequest, max_px: int = 500_000) -> list[tuple[str, BackgroundCheck]]:
     """For each movie (by name) whether it can teach what stands still; nothing is trained or stored.
 
     Parameters
