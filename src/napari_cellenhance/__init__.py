@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
-    from napari_cellenhance.workflows.python_measure import compare_images, measure_pair
+    from napari_cellenhance.workflows.python_measure import compare_images, line_profile, measure_pair
     from napari_cellenhance.workflows.python_restore import restore, train_care
     from napari_cellenhance.workflows.python_teach import segment, train_aep
 
@@ -22,6 +22,7 @@ __all__ = [
     "compare_images",
     "denoise",
     "enhance",
+    "line_profile",
     "measure_pair",
     "restore",
     "segment",
@@ -56,7 +57,7 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
-    if name in ("compare_images", "measure_pair"):
+    if name in ("compare_images", "line_profile", "measure_pair"):
         from napari_cellenhance.workflows import python_measure
 
         return getattr(python_measure, name)

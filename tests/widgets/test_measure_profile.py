@@ -27,6 +27,13 @@ def stripes(*centres: float, sigma: float = 1.5, pixel: float = 1.0, n: int = 80
     return np.asarray(100 * np.tile(row, (40, 1)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """What the first reading imports can take longer than a test may wait, on a busy computer."""
+    import scipy.ndimage
+    import scipy.signal  # noqa: F401
+
+
 @pytest.fixture
 def viewer() -> ViewerModel:
     """A clean image, and a blurred one of half the pixels that begins elsewhere."""

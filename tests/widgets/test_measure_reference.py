@@ -91,7 +91,7 @@ def test_images_find_their_roles(make_panel: MakePanel, viewer: ViewerModel) -> 
     panel = make_panel(viewer)
     assert panel.reference.reference.layer().name == "clean"
     assert names(panel) == ["restored", "noisy"]
-    assert [layer.name for layer in panel.reference.ticked()] == ["restored"]
+    assert [layer.name for layer in panel.reference.results.ticked()] == ["restored"]
     assert is_row_shown(panel, panel.reference.range) and not is_row_shown(panel, panel.reference.overlap)
     assert panel.foot.run.isEnabled() and panel.foot.run.text() == "Measure"
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_cellenhance.cli import denoise as denoising
 from napari_cellenhance.cli import crops as cropping
+from napari_cellenhance.cli import denoise as denoising
 from napari_cellenhance.cli import evaluate_networks, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
+from napari_cellenhance.cli import profile as profiling
 from napari_cellenhance.cli import restore as restoring
+from napari_cellenhance.cli import semantic as separating
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -67,14 +69,17 @@ app.add_typer(train, name="train")
 app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
 app.command("restore")(restoring.restore)
+app.command("separate")(separating.separate)
 app.command("synthesize")(restoring.synthesize)
 app.command("measure")(measuring.measure)
+app.command("profile")(profiling.profile)
 app.command("crops")(cropping.crops)
 app.command("compare")(measuring.compare)
 train.command("aep")(teach.train_aep)
 train.command("voidseg")(voidseg.train_voidseg)
 train.command("n2v")(denoising.train_n2v)
 train.command("care")(restoring.train_care)
+train.command("semantic")(separating.train_semantic)
 search = typer.Typer(help="Find good settings for a training.", **_SETTINGS)
 search.command("care")(restoring.search_care)
 app.add_typer(search, name="search")

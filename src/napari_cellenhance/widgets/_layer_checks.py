@@ -26,6 +26,7 @@ class LayerChecks(QListWidget):
         super().__init__(parent)
         self._layers: list[Any] = []
         self._seen: list[Any] = []
+        self._ticked_before: list[Any] = []
         self.setAccessibleName(name)
         self.setToolTip(tip)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -46,9 +47,9 @@ class LayerChecks(QListWidget):
         wants_new : callable
             Whether to tick a layer that was not listed before.
         kept : sequence of layers, optional
-            Layers of the viewer that may be listed again, and are not new then. Default: the listed ones.
+            Layers that may be listed again, and are then ticked or not as before. Default: the listed ones.
         """
-        ticked = self.ticked()
+        ticked = [*self.ticked(), *(layer for layer in self._ticked_before if layer not in self._layers)]
         was_blocked = self.blockSignals(True)
         self.clear()
         self._layers = list(layers)
@@ -60,7 +61,12 @@ class LayerChecks(QListWidget):
             item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
         self.blockSignals(was_blocked)
         alive = self._layers if kept is None else kept
-        self._seen = [layer for layer in (*self._seen, *self._layers) if layer in alive]
+        self._seen = [
+            layer
+            for layer in (*self._layers, *(each for each in self._seen if each not in self._layers))
+            if layer in alive
+        ]
+        self._ticked_before = [layer for layer in ticked if layer in alive]
 
     def ticked(self) -> list[Any]:
         """Layers that are ticked, in the order of the list."""

@@ -9,12 +9,15 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_cellenhance.core.axes import guess_axes
-from napari_cellenhance.core.errors import AxesError
+from napari_cellenhance.core.errors import AxesError, ParameterError
+from napari_cellenhance.core.line_profiles import PROMINENCE, distances_um
 from napari_cellenhance.workflows import measure_pairs as pairs
 from napari_cellenhance.workflows.measure import CompareRequest, MeasuredImage, compare, to_rows
 from napari_cellenhance.workflows.measure_pair_tables import to_rows as pair_rows
+from napari_cellenhance.workflows.profile_tables import comparison_rows, peak_rows
+from napari_cellenhance.workflows.profiles import ProfiledImage, ProfileRequest, measure_profiles, placed
 
-__all__ = ["compare_images", "measure_pair"]
+__all__ = ["compare_images", "line_profile", "measure_pair"]
 
 _PAIR = pairs.PairOptions()
 
@@ -174,6 +177,105 @@ def measure_pair(
         warnings.warn(note, UserWarning, stacklevel=2)
     (row,) = pair_rows([score], options)
     return {key: value for key, value in row.items() if key not in ("image", "reference")}
+
+
+def line_profile(
+    images: Mapping[str, Any],
+    line: Sequence[Sequence[float]],
+    *,
+    width_px: int = 1,
+    reference: str = "",
+    pixel_size_um: float | Mapping[str, float] | None = None,
+    offset: Mapping[str, Sequence[float]] | None = None,
+    axes: str | None = None,
+    plane: tuple[int, int, int] | None = None,
+    prominence: float = PROMINENCE,
+) -> dict[str, Any]:
+    """Read grey values of images along one line; the same numbers as the dock and the command line give.
+
+    Parameters
+    ----------
+    images : mapping from str to array-like of shape (…, Y, X)
+        Under their names; numpy, dask or zarr, never written to.
+    line : sequence of (float, float)
+        Two or more points (y, x): in µm where pixel sizes are given, else in px.
+    width_px : int
+        Averaged across the line, in pixels of the image with the smallest ones, as all lengths in px.
+    reference : str
+        Name of the image that others are compared with; empty: none.
+    pixel_size_um : float or mapping from str to float, optional
+        Of all images, or of each.
+    offset : mapping from str to (float, float), optional
+        Where the centre of the first pixel of an image lies, in the units of ``line``. Default: (0, 0).
+    axes : str, optional
+        Of all images, out of ``TCZYX``. Default: guessed.
+    plane : (t, c, z), optional
+        Of stacks, from 0.
+    prominence : float
+        Least rise of a peak above its valleys, as a share of the range of its profile.
+
+    Returns
+    -------
+    dict
+        ``distance_px`` and ``distance_um``, ndarrays of shape (N,), the latter NaN without pixel sizes; ``values``,
+        a dict from name to ndarray of shape (N,), NaN outside of the image; ``peaks``, one row for each peak;
+        ``images``, one row for each image: peaks, median width, shift, width ratio, correlation, error after fit.
+
+    Warns
+    -----
+    UserWarning
+        What a reader of the numbers must know, such as a line that leaves an image.
+
+    Raises
+    ------
+    AxesError, ImageError
+        No plane of real numbers, or a line outside of all images.
+    ParameterError
+        A setting outside its range, or a pixel size or offset that is missing or of no image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plane = np.zeros((3, 7))
+    >>> plane[1] = 0, 0, 2, 4, 2, 0, 0
+    >>> found = line_profile({"cells": plane}, [(1, 0), (1, 6)])
+    >>> found["values"]["cells"].tolist(), found["peaks"][0]["fwhm_px"]
+    ([0.0, 0.0, 2.0, 4.0, 2.0, 0.0, 0.0], 2.0)
+    """
+    arrays = {str(name): _array(pixels) for name, pixels in images.items()}
+    sizes = pixel_size_um if isinstance(pixel_size_um, Mapping) else dict.fromkeys(arrays, pixel_size_um or 1.0)
+    places = offset or {}
+    for given, what in ((sizes, "pixel size"), (places, "offset")):
+        if strange := [str(name) for name in given if name not in arrays]:
+            raise ParameterError(f"{what} of {', '.join(strange)}; expected names of images: {', '.join(arrays)}")
+    if missing := [name for name in arrays if name not in sizes]:
+        raise ParameterError(f"no pixel size of {', '.join(missing)}; give one for each image")
+    profiled = tuple(
+        ProfiledImage(
+            image=MeasuredImage(name=name, image=pixels, axes=axes or _guessed(pixels), at=plane),
+            to_px=placed((sizes[name], sizes[name]), places.get(name, (0.0, 0.0))),
+        )
+        for name, pixels in arrays.items()
+    )
+    result = measure_profiles(
+        ProfileRequest(
+            images=profiled,
+            line=tuple((float(y), float(x)) for y, x in line),
+            width_px=width_px,
+            reference=reference,
+            um_per_unit=None if pixel_size_um is None else 1.0,
+            prominence=prominence,
+        )
+    )
+    for note in result.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return {
+        "distance_px": result.distance_px,
+        "distance_um": distances_um(result.distance_px, result.pixel_um),
+        "values": {each.name: each.values for each in result.profiles},
+        "peaks": peak_rows(result),
+        "images": comparison_rows(result),
+    }
 
 
 def _array(pixels: Any) -> Any:
