@@ -43,7 +43,7 @@ def test_profiles_against_a_reference(study: Path) -> None:
     done = call(*words, "--out", table, "--figure", figure, "--grey", "fit")
     assert done.exit_code == 0, done.output
     assert "| image | peaks | FWHM (µm) | matched | shift (µm) |" in done.stdout
-    assert "| blurred.tif | 1 | 10.6 | 1 | 1 | 1.50 |" in done.stdout and "| clean.tif | 1 | 7.06" in done.stdout
+    assert "| blurred.tif | 1 | 10.6 | 1 | 1 | 1.50 |" in done.stdout and "| clean.tif | 1 | 7.07 |" in done.stdout
     with open(table, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert float(rows[-1]["distance_um"]) == 58 and len(rows) == 117
