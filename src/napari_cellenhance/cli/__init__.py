@@ -21,7 +21,6 @@ from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli import profile as profiling
 from napari_cellenhance.cli import restore as restoring
 from napari_cellenhance.cli import semantic as separating
-from napari_cellenhance.cli import semantic as separating
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -71,7 +70,6 @@ app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
 app.command("restore")(restoring.restore)
 app.command("separate")(separating.separate)
-app.command("separate")(separating.separate)
 app.command("synthesize")(restoring.synthesize)
 app.command("measure")(measuring.measure)
 app.command("profile")(profiling.profile)
@@ -81,7 +79,6 @@ train.command("aep")(teach.train_aep)
 train.command("voidseg")(voidseg.train_voidseg)
 train.command("n2v")(denoising.train_n2v)
 train.command("care")(restoring.train_care)
-train.command("semantic")(separating.train_semantic)
 train.command("semantic")(separating.train_semantic)
 search = typer.Typer(help="Find good settings for a training.", **_SETTINGS)
 search.command("care")(restoring.search_care)
