@@ -114,7 +114,6 @@ def test_pairs_that_do_not_fit_are_named() -> None:
     fine = PairedLayers(poor=layer("YX", 32, 32, seed=3), clean=good)
     assert care_layers.pairs_problem([fine], 2) == ""
     assert "no Z axis" in care_layers.pairs_problem([fine], 3)
-    assert "8 × 40 px" in care_layers.clean_problem([layer("YX", 8, 40)], 2)
 
 
 def test_folders_say_what_is_missing(tmp_path: Path) -> None:

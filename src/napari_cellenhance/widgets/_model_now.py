@@ -90,8 +90,6 @@ class ModelNow(QWidget):
         for part in self.more_parts():
             layout.addWidget(part)
         layout.addWidget(self.foot)
-        for part in self.parts_below():
-            layout.addWidget(part)
         layout.addStretch(1)
         self.model.currentIndexChanged.connect(self._on_model)
         self.menu.changed.connect(self._on_models_changed)
@@ -107,10 +105,6 @@ class ModelNow(QWidget):
 
     def more_parts(self) -> Sequence[QWidget]:
         """Make what stands above the button."""
-        return ()
-
-    def parts_below(self) -> Sequence[QWidget]:
-        """Make what stands below it."""
         return ()
 
     def list_cards(self) -> Sequence[ModelCard]:

@@ -18,6 +18,7 @@ from napari_cellenhance.widgets._restore_layer_form import RestoreLayerForm
 from napari_cellenhance.widgets._restore_pairs import PairList
 from napari_cellenhance.workflows import care_layers as workflow
 from napari_cellenhance.workflows.care_layers import BenchAsk
+from napari_cellenhance.workflows.denoise_layers import learning_problem
 from napari_cellenhance.workflows.synthesize import Synthesis
 
 __all__ = ["RestoreData"]
@@ -108,7 +109,7 @@ class RestoreData(QWidget):
             return workflow.pair_folder_problem(self.place)
         if self.kind == PAIRS:
             return self.pairs.problem() or workflow.pairs_problem(self.pairs.pairs(), n_dims)
-        return self.clean.problem() or workflow.clean_problem(self._layers(), n_dims) or self._pixels_differ()
+        return self.clean.problem() or learning_problem(self._layers(), n_dims) or self._pixels_differ()
 
     def data(self) -> Any:
         """What the request takes."""

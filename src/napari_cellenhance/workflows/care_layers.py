@@ -23,7 +23,6 @@ __all__ = [
     "Bench",
     "BenchAsk",
     "BenchView",
-    "clean_problem",
     "exposure_lines",
     "folder_problem",
     "optics_problem",
@@ -91,11 +90,6 @@ def real_pairs(pairs: Sequence[PairedLayers], n_dims: Dims = 2) -> str:
     n = sum(portion.n_used * portion.n_channels for portion in portions)
     kind = "plane" if n_dims == 2 else "volume"
     return f"{n} pair{'' if n == 1 else 's'} of {kind}s."
-
-
-def clean_problem(layers: Sequence[NoisyLayer], n_dims: Dims, depth: int = 2) -> str:
-    """Why clean layers cannot be learned from, as far as it is known without reading a pixel; else empty."""
-    return learning_problem(layers, n_dims, depth)
 
 
 def pairs_problem(pairs: Sequence[PairedLayers], n_dims: Dims, depth: int = 2) -> str:
