@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from napari_cellenhance.widgets._settings import PLUGIN
 
 __all__ = [
-    "DENOISE", "ENHANCE", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN", "TabWhenShown", "bring_to_front",
-    "open_panel", "share_place",
+    "CROPS", "DENOISE", "ENHANCE", "KEEP", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN", "TabWhenShown",
+    "bring_to_front", "open_panel", "share_place",
 ]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE = PANELS = (
+ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE, CROPS, KEEP = PANELS = (
     "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach", "cellenhance-denoise",
-    "cellenhance-restore",
+    "cellenhance-restore", "cellenhance-crops", "cellenhance-keep",
 )  # fmt: skip
 """Object names of the panels."""
 
@@ -78,12 +78,12 @@ def open_panel(viewer: Any, name: str, title: str) -> Any:
 def _open_panel_of(viewer: Any, name: str) -> QWidget | None:
     app = QApplication.instance()
     widgets = app.allWidgets() if isinstance(app, QApplication) else []
-    bare = _bare(viewer)
-    found = (w for w in widgets if w.objectName() == name and _bare(getattr(w, "viewer", None)) is bare)
+    wanted = bare(viewer)
+    found = (w for w in widgets if w.objectName() == name and bare(getattr(w, "viewer", None)) is wanted)
     return next((panel for panel in found if _dock_of(panel) is not None), None)
 
 
-def _bare(viewer: Any) -> Any:
+def bare(viewer: Any) -> Any:
     """Take away the proxy through which napari hands its viewer to plugins."""
     return getattr(viewer, "__wrapped__", viewer)
 
