@@ -103,7 +103,9 @@ def test_c17_overlapping_objects_of_two_kinds_come_apart() -> None:
     result = fit(recipe, settings)
     given = pairs.scores(np.stack([pair.first.image for pair in pairs.aside]))
     row = result.state.history[-1]
-    assert 1 - row["val_correlation"] < 0.75 * (1 - given["correlation"]), "objects that were never seen, texture and all"
+    assert 1 - row["val_correlation"] < 0.75 * (1 - given["correlation"]), (
+        "objects that were never seen, texture and all"
+    )
     assert row["val_leak"] < 0.5 < given["leak"]
     images = np.stack([pair.first.image for pair in pairs.aside])
     with torch.inference_mode():
