@@ -202,7 +202,7 @@ def _noise_of(frames: Pixels) -> Pixels:
     sample = frames[0].ravel()[:100_000]
     gaps = np.diff(np.unique(sample))
     least = 0.5 * float(np.median(gaps)) if gaps.size and sample.size > 4 * gaps.size else 0.0
-    return np.maximum(sigma, least).astype(np.float32)
+    return np.asarray(np.maximum(sigma, least), np.float32)
 
 
 def _lags(lag: int, n_frames: int) -> list[int]:
