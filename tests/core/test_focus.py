@@ -32,12 +32,12 @@ def scores(image: np.ndarray, options: FocusOptions | None = None) -> list[float
 
 @pytest.mark.parametrize("options", [FocusOptions(), FocusOptions(sigma_px=2), FocusOptions(method="laplacian"),
                                      FocusOptions(method="laplacian", n_medians=3)])  # fmt: skip
-def test_the_score_falls_with_blur(options: FocusOptions) -> None:
+def test_t_s6_the_score_falls_with_blur(options: FocusOptions) -> None:
     found = scores(200 * DISC, options)
     assert all(sharp > 1.3 * blurred for sharp, blurred in pairwise(found))
 
 
-def test_the_numbers_of_a_disc() -> None:
+def test_t_s6_the_numbers_of_a_disc() -> None:
     # Measured once by hand for a disc of radius 15 in 64 × 64 px, linear, mean over the square.
     expected = (0.0176, 0.0082, 0.0044, 0.0021)
     for blur, value in zip(BLURS, expected, strict=True):
