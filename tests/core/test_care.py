@@ -263,7 +263,7 @@ def test_both_members_of_a_patch_are_normalised_by_the_same_ranks_and_turned_ali
 def test_it_learns_to_remove_noise_and_validates_on_images_it_never_saw() -> None:
     recipe = CareRecipe(_network(width=8), _pairs(6, 1, seed=2), replace(SMALL, batch_size=8), seed=0)
     before = recipe.validate()
-    assert set(before) == {"total", "mae", "mse", "within_half"}
+    assert set(before) == {"total", "mae", "mse", "mae_of_input", "within_half"}
     settings = FitSettings(n_steps=40, learning_rate=4e-3, validate_every=20, schedule="plateau", weight_decay=0.0)
     fit(recipe, settings)
     after = recipe.validate()
