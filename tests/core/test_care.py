@@ -278,7 +278,7 @@ def test_without_a_likelihood_it_is_a_plain_error(loss: str) -> None:
     recipe = CareRecipe(_network(is_probabilistic=False), _pairs(2, 1), settings)
     found = recipe.loss(np.random.default_rng(0), 0)
     assert float(found["total"].detach()) == pytest.approx(float(found[loss])) and set(recipe.validate()) == {
-        "total", "mae", "mse"
+        "total", "mae", "mse", "mae_of_input"
     }  # fmt: skip
     with pytest.raises(ParameterError, match="two heads"):
         CareRecipe(_network(is_probabilistic=False), _pairs(2, 1), SMALL)
