@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cellenhance.zoo.folders import MODELS_VARIABLE
 
 PLUGIN, DOCK, MEASURE_DOCK, TEACH_DOCK = "napari-cellenhance", "Enhance cells", "Measure", "Teach it your cells"
-DENOISE_DOCK, RESTORE_DOCK = "Denoise", "Restore like these"
+DENOISE_DOCK, RESTORE_DOCK, CROPS_DOCK = "Denoise", "Restore like these", "Crop library"
 SIZE = (1360, 860)
 N_FRAMES = 12
 TEACH_STEPS = 60
@@ -330,6 +330,55 @@ def show_restore(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("restore")
 
 
+def show_crops(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """Nuclei on a slide that is tilted, so that they are sharp on one side only; the curve, then the library."""
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, CROPS_DOCK)
+    panel.form.segment.method.setCurrentIndex(1)
+    panel.form.min_area.setValue(120)
+    panel.form.max_area.setValue(2500)
+    for name, image in (("slide 1", pixels), ("slide 2", pixels[::-1, ::-1])):
+        tilted = tilt(np.asarray(image, np.float32))
+        limits = tuple(float(v) for v in np.percentile(tilted, (0.5, 99.8)))
+        layer = viewer.add_image(tilted, name=name, contrast_limits=limits, **place)
+        panel.form.image.choose(layer)
+        viewer.reset_view()
+        let_live(1.0)
+        panel.run()
+        wait_for(lambda: panel._job is None)
+        let_live(1.0)
+        if name == "slide 1":
+            low, high = panel.sorting.thresholds
+            panel.sorting.set_thresholds(low, high)
+            bar = panel.tabs.widget(0).verticalScrollBar()
+            bar.setValue(bar.maximum())
+            let_live(0.7)
+            camera.shoot("crops-find")
+        panel.add_found()
+        layer.visible = False
+    panel.tabs.setCurrentIndex(1)
+    wanted = panel.page.grids["target"]
+    wanted.setFocus()
+    wanted.select(wanted.numbers[2:3])
+    let_live(1.0)
+    camera.shoot("crops-library")
+
+
+def tilt(pixels: Any) -> Any:
+    """Blur that grows from left to right, as on a slide that is tilted under the objective."""
+    from scipy.ndimage import gaussian_filter
+
+    blurs = (0.0, 1.5, 3.0, 4.5)
+    levels = np.stack([gaussian_filter(pixels, blur) for blur in blurs])
+    at = np.linspace(0, len(blurs) - 1, pixels.shape[1])
+    low = np.minimum(at.astype(int), len(blurs) - 2)
+    share = (at - low).astype(np.float32)
+    columns = np.arange(pixels.shape[1])
+    return (1 - share) * levels[low, :, columns].T + share * levels[low + 1, :, columns].T
+
+
 def make_noisy(pixels: Any) -> Any:
     """Shot noise of few photons, and read noise."""
     rng = np.random.default_rng(0)
@@ -385,6 +434,7 @@ def take(arguments: argparse.Namespace) -> None:
         show_teach,
         show_denoise,
         show_restore,
+        show_crops,
     )
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)

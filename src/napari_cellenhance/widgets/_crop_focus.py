@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QFontMetricsF, QMouseEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.focus import FocusThresholds, propose_thresholds
 from napari_cellenhance.widgets._crop_overlay import CLASS_COLOURS
@@ -19,7 +19,6 @@ __all__ = ["FocusPlot", "FocusSort", "score_curves"]
 
 _REACH_PX = 8.0
 _STEPS = 200
-_BOX_MIN_PX = 70  # the largest number the box could hold would make the dock too wide
 
 
 def score_curves(scores: NDArray[np.float64], thresholds: FocusThresholds) -> list[Curve]:
@@ -115,21 +114,17 @@ class FocusSort(QWidget):
         describe(self.high, "Sharp from", "Objects with this score or more are wanted.")
         self.propose = QPushButton("Propose")
         self.propose.setToolTip("Take the two thresholds that the scores themselves suggest.")
-        boxes = QHBoxLayout()
-        for title, box in (("Blurred ≤", self.low), ("Sharp ≥", self.high)):
-            box.setMinimumWidth(_BOX_MIN_PX)
-            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-            boxes.addWidget(QLabel(title))
-            boxes.addWidget(box, 1)
-        hint = QLabel("Drag the two lines.")
-        below = QHBoxLayout()
-        below.addWidget(hint, 1)
-        below.addWidget(self.propose)
+        rows = QGridLayout()
+        for row, (title, box) in enumerate((("Blurred up to", self.low), ("Sharp from", self.high))):
+            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # the line in the plot is the handle
+            rows.addWidget(QLabel(title), row, 0)
+            rows.addWidget(box, row, 1)
+        rows.addWidget(self.propose, 0, 2)
+        rows.setColumnStretch(1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)
-        layout.addLayout(boxes)
-        layout.addLayout(below)
+        layout.addLayout(rows)
         self.plot.dragged.connect(self._on_dragged)
         self.low.valueChanged.connect(self._on_low)
         self.high.valueChanged.connect(self._on_high)
@@ -143,10 +138,9 @@ class FocusSort(QWidget):
     def show_scores(self, scores: NDArray[np.float64], thresholds: FocusThresholds | None) -> None:
         """Show rising scores of other objects, or none."""
         self._scores = scores
-        digits = 3
-        if len(scores):
-            # As many digits as it takes to part the scores.
-            digits = int(np.clip(2 - np.floor(np.log10(max(float(scores[-1]), 1e-6))), 1, 8))
+        digits = 4
+        if len(scores):  # four that count
+            digits = int(np.clip(3 - np.floor(np.log10(max(float(scores[-1]), 1e-6))), 1, 8))
         for box in (self.low, self.high):
             was_blocked = box.blockSignals(True)
             box.setDecimals(digits)

@@ -16,7 +16,7 @@ from napari_cellenhance.widgets._measure_layers import Chosen, FrozenLayer, Froz
 from napari_cellenhance.widgets._results import LayerTuple, placed
 from napari_cellenhance.workflows.crop_finding import FoundCrops
 
-__all__ = ["OVERLAY", "PlacedOn", "box_world", "is_overlay", "overlay_layer"]
+__all__ = ["OVERLAY", "PlacedOn", "box_corners", "is_overlay", "overlay_layer"]
 
 OVERLAY = "cellenhance_crops"
 """Key in the metadata of layers that the dock draws itself: they are no input."""
@@ -97,7 +97,7 @@ class PlacedOn:
         return boxes
 
     def _carried(self, points: FrozenPoints) -> NDArray[np.float64]:
-        return Chosen(raw=self.image, only_plane=self.only_plane).true_points(points)
+        return np.asarray(Chosen(raw=self.image, only_plane=self.only_plane).true_points(points).points, np.float64)
 
     def _check_inside(self, points: NDArray[np.float64], names: Sequence[str]) -> None:
         sides = np.array(self.image.shape[-2:])
@@ -125,10 +125,10 @@ def overlay_layer(found: FoundCrops, view: LayerView, choices: Choices) -> Layer
     return numbers, {"name": f"{view.name} objects", "metadata": made, "opacity": 0.9, **geometry.as_kwargs()}, "labels"
 
 
-def box_world(
+def box_corners(
     layer: Any, axes: str, box: tuple[int, int, int, int], place: tuple[int, int], dims: Any
 ) -> NDArray[np.float64]:
-    """Corners of a box of an image layer in the world, (4, ndim), on its outer edges; on the channel in view.
+    """Corners of a box in pixels of an image layer, (4, ndim), on its outer edges; on the channel in view.
 
     Parameters
     ----------
@@ -145,7 +145,6 @@ def box_world(
     y0, x0, y1, x1 = (edge - 0.5 for edge in box)
     at = {"T": float(place[0]), "Z": float(place[1])}
     letters = axes.replace("S", "")
-    in_view = dict(zip(letters, np.asarray(layer.world_to_data(dims.point))[-len(letters) :], strict=True))
-    corners = [[{**in_view, **at, "Y": y, "X": x}[letter] for letter in letters]
-               for y, x in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))]  # fmt: skip
-    return np.array([layer.data_to_world(corner) for corner in corners], np.float64)
+    in_view = dict(zip(letters, np.round(layer.world_to_data(dims.point))[-len(letters) :], strict=True))
+    corners = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
+    return np.array([[{**in_view, **at, "Y": y, "X": x}[letter] for letter in letters] for y, x in corners])

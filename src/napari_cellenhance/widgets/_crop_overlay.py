@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_cellenhance.core.crop_library import CropClass, CropLibrary, FoundObject
-from napari_cellenhance.widgets._crop_layers import OVERLAY, box_world, overlay_layer
+from napari_cellenhance.widgets._crop_layers import OVERLAY, box_corners, overlay_layer
+from napari_cellenhance.widgets._geometry import geometry_of
 from napari_cellenhance.widgets._layer_picker import image_layers
 from napari_cellenhance.widgets._layers import Choices, LayerView
 from napari_cellenhance.workflows.crop_finding import FoundCrops
@@ -19,7 +20,10 @@ __all__ = ["CLASS_COLOURS", "ChosenBoxes", "Outlines", "colours_of", "layer_of_s
 CLASS_COLOURS: Mapping[CropClass, str] = {"target": "#00b884", "unwanted": "#ff7a1a", "discarded": "#a0a0a0"}
 """Green, orange, grey: distinct for colour-blind people, on dark images too."""
 _LINE_PX = 2
+_EDGE_PX = 1.5
 _MAX_BOXES = 200
+_LEAST_SCREEN_PX = 60.0
+"""A chosen crop is at least so large on screen."""
 
 
 def colours_of(library: CropLibrary) -> dict[int | None, str]:
@@ -107,7 +111,7 @@ class ChosenBoxes:
         ----------
         chosen : sequence of FoundObject
         axes : mapping of str to str
-            Axes of each layer by its name; guessed where it is not named.
+            Axes of the layers that crops were added from, by name; guessed where a layer is not named.
         """
         self.remove()
         layer = layer_of_source(self._viewer, chosen[0].crop.source) if chosen else None
@@ -116,32 +120,43 @@ class ChosenBoxes:
             return False
         here = [one for one in chosen if place_of(one.crop.source)[0] == place_of(chosen[0].crop.source)[0]]
         dims = self._viewer.dims
-        boxes = [box_world(layer, letters, one.crop.box, (one.crop.frame, place_of(one.crop.source)[1]), dims)
+        boxes = [box_corners(layer, letters, one.crop.box, (one.crop.frame, place_of(one.crop.source)[1]), dims)
                  for one in here[:_MAX_BOXES]]  # fmt: skip
         if not _is_inside(layer, boxes[0]):
             return False
-        self._go_to(boxes[0])
+        self._bring_to_sight(layer, axes)
+        world = np.array([layer.data_to_world(corner) for corner in boxes[0]])
+        self._go_to(world.mean(axis=0), float(np.ptp(world[:, -2:], axis=0).max()))
         active = self._viewer.layers.selection.active
-        width = 2.0 * float(np.abs(layer.scale[-1]))
+        # In the pixels of the image: another step along an axis would change the sliders.
         self.layer = self._viewer.add_shapes(
-            boxes, shape_type="polygon", name="chosen crops", face_color="transparent", edge_width=width,
+            boxes, shape_type="polygon", name="chosen crops", face_color="transparent", edge_width=_EDGE_PX,
             edge_color=[CLASS_COLOURS[one.kind] for one in here[:_MAX_BOXES]], metadata={OVERLAY: "chosen"},
-            units=layer.units,
+            **geometry_of(layer).as_kwargs(),
         )  # fmt: skip
         self.layer.editable = False
         if active is not None:
             self._viewer.layers.selection.active = active
         return True
 
-    def _go_to(self, box: Any) -> None:
-        centre = box.mean(axis=0)
+    def _bring_to_sight(self, layer: Any, axes: Mapping[str, str]) -> None:
+        """Of the images whose crops are in the library only this one is shown: the others may lie over it."""
+        for other in image_layers(self._viewer):
+            if other == layer:
+                other.visible = True
+            elif str(other.name) in axes:
+                other.visible = False
+
+    def _go_to(self, centre: Any, side: float) -> None:
         dims = self._viewer.dims
         first = dims.ndim - len(centre)
         for axis, place in enumerate(centre[:-2], start=first):
             if axis not in dims.displayed:
                 dims.set_point(axis, float(place))
         if tuple(dims.displayed) == (dims.ndim - 2, dims.ndim - 1):
-            self._viewer.scene.camera.center = (0.0, float(centre[-2]), float(centre[-1]))
+            camera = self._viewer.scene.camera
+            camera.center = (0.0, float(centre[-2]), float(centre[-1]))
+            camera.zoom = max(float(camera.zoom), _LEAST_SCREEN_PX / max(side, 1e-9))
 
     def remove(self) -> None:
         """Take the boxes away."""
@@ -161,8 +176,6 @@ def _axes_of(layer: Any, axes: Mapping[str, str]) -> str | None:
     return found.axes or None
 
 
-def _is_inside(layer: Any, box: Any) -> bool:
+def _is_inside(layer: Any, corners: Any) -> bool:
     data = layer.data[0] if layer.multiscale else layer.data
-    shape = np.array(data.shape[: layer.ndim], float)
-    corners = np.array([layer.world_to_data(corner) for corner in box])
-    return bool(((corners > -1) & (corners < shape)).all())
+    return bool(((corners > -1) & (corners < np.array(data.shape[: layer.ndim], float))).all())
