@@ -30,6 +30,7 @@ N_FRAMES = 12
 TEACH_STEPS = 60
 DENOISE_STEPS = 240
 RESTORE_STEPS, RESTORE_PATCH_PX = 200, 32
+KEEP_DOCK, KEEP_STEPS, MOVIE_STEPS, KEEP_PX, KEEP_RATE = "Keep only…", 150, 120, 64, 1e-3
 PIXEL_UM = 0.325
 GAIN, READ_NOISE = 0.15, 4.0
 """Photons per grey value, and the standard deviation of the camera in grey values."""
@@ -366,6 +367,149 @@ def show_crops(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("crops-library")
 
 
+def show_keep(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """Sharp nuclei and blurred ones over each other: crops of the right half teach to keep the sharp ones."""
+    from napari_cellenhance.io.crop_folders import write_crops
+
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    image = np.asarray(pixels, np.float32)
+    half = image.shape[1] // 2
+    mixed = image[:, :half] + blurred(image[::-1, half : 2 * half])
+    place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
+    limits = tuple(float(v) for v in np.percentile(mixed, (0.5, 99.8)))
+    viewer.add_image(mixed, name="two depths", contrast_limits=limits, **place)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, KEEP_DOCK)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = panel.settings
+        settings.crops.folder.setText(str(write_crops(Path(folder) / "sharp", sharp_and_blurred(image[:, half:]))))
+        settings.crops.scenes.image_px.setValue(KEEP_PX)
+        panel.tabs.setCurrentIndex(1)
+        wait_for(lambda: settings.crops.look.made is not None)
+        let_live(1.5)
+        camera.shoot("keep-teach")
+        finish_training(panel, camera, KEEP_STEPS, "keep-progress")
+    panel.tabs.setCurrentIndex(0)
+    panel.now.objects_fold.button.setChecked(True)
+    form = panel.now.objects.forms[False]
+    form.openings.setValue(1)
+    form.min_size.setValue(40)
+    panel.now.boxes["boxes"].setChecked(True)
+    panel.now.candidates_fold.button.setChecked(True)
+    let_live(2.0)
+    panel.now.candidates.search.click()
+    let_live(0.5)
+    bar = panel.tabs.widget(0).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    let_live(0.5)
+    camera.shoot("keep-candidates")
+    bar.setValue(0)
+    viewer.layers["two depths kept"].translate = (0.0, (half + 20) * PIXEL_UM)
+    viewer.layers["two depths objects"].translate = (0.0, (half + 20) * PIXEL_UM)
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("keep")
+
+
+def show_movie(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """Dark worms on a scene that stands still."""
+    viewer.layers.clear()
+    frames = worms()
+    viewer.add_image(frames, name="worms", axis_labels=("t", "y", "x"))
+    viewer.reset_view()
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, KEEP_DOCK)
+    settings = panel.settings
+    panel.tabs.setCurrentIndex(1)
+    settings.way.setCurrentIndex(1)
+    settings.movie.movies.check(viewer.layers["worms"])
+    settings.movie.lag.setValue(2)
+    settings.patch_px.setValue(KEEP_PX)
+    wait_for(lambda: settings.movie.look.made is not None)
+    let_live(1.5)
+    camera.shoot("keep-movie-teach")
+    panel.now.objects.forms[True].min_size.setValue(60)
+    panel.now.objects.forms[True].threshold.setValue(40)
+    finish_training(panel, camera, MOVIE_STEPS, "keep-movie-progress")
+    panel.tabs.setCurrentIndex(0)
+    panel.now.objects_fold.button.setChecked(True)
+    scene = viewer.layers["worms background"]
+    scene.visible = True
+    scene.translate = (0.0, 0.0, frames.shape[2] + 10.0)
+    for name in ("worms what moves", "worms objects"):
+        viewer.layers[name].translate = (0.0, frames.shape[1] + 10.0, 0.0)
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("keep-movie")
+
+
+def finish_training(panel: Any, camera: Camera, n_steps: int, name: str) -> None:
+    """Teach with a few updates, and take a picture half-way."""
+    settings = panel.settings
+    settings.time.setCurrentIndex(settings.time.count() - 1)
+    settings.n_steps.setValue(n_steps)
+    settings.batch.setValue(4)
+    settings.learning_rate.setValue(KEEP_RATE)
+    panel.train()
+    wait_for(lambda: panel.foot.bar.value() >= n_steps // 2 or panel._job is None, timeout_s=3600)
+    let_live(0.5)
+    camera.shoot(name)
+    wait_for(lambda: panel._job is None, timeout_s=3600)
+    let_live(0.5)
+
+
+def blurred(image: Any) -> Any:
+    """As far out of focus."""
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(np.asarray(image, np.float32), 5.0)
+
+
+def sharp_and_blurred(image: Any) -> Any:
+    """Crops of nuclei as they are, the same out of focus, and the image between them."""
+    from scipy.ndimage import binary_dilation
+
+    from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
+    from napari_cellenhance.core.postprocess import label_boxes, segment
+
+    labels = segment(image, min_size_px=80)
+    ground = float(np.median(image[labels == 0]))
+    target, unwanted, margin = [], [], 12
+    for number, corners in enumerate(label_boxes(labels), start=1):
+        (y0, x0), (y1, x1) = (int(v) for v in corners[0] + 0.5), (int(v) for v in corners[2] + 0.5)
+        mask = labels[y0:y1, x0:x1] == number
+        pixels = np.where(mask, image[y0:y1, x0:x1], 0).astype(np.float32)
+        target.append(ObjectCrop(pixels=pixels, mask=mask, source="right half", box=(y0, x0, y1, x1)))
+        soft = blurred(np.pad(np.where(mask, pixels - ground, 0), margin)).clip(0)
+        seen = soft > 0.05 * soft.max()
+        box = (y0 - margin, x0 - margin, y1 + margin, x1 + margin)
+        unwanted.append(ObjectCrop(pixels=np.where(seen, soft, 0), mask=seen, source="right half", box=box))
+    empty = Background(
+        pixels=image.astype(np.float32), mask=binary_dilation(labels > 0, iterations=4), source="right half"
+    )
+    return CropSet(target=tuple(target), unwanted=tuple(unwanted), backgrounds=(empty,))
+
+
+def worms(n_frames: int = 12, side: int = 160, n_worms: int = 5) -> Any:
+    """Dark bent worms that crawl over a scene that stands still."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    scene = 170 + 30 * gaussian_filter(rng.normal(size=(side, side)), 6) * 6 + 8 * rng.normal(size=(side, side))
+    frames = np.repeat(scene[None], n_frames, axis=0) + rng.normal(0, 2, (n_frames, side, side))
+    along = np.linspace(-14, 14, 120)
+    for _ in range(n_worms):
+        start, heading, phase = rng.uniform(20, side - 20, 2), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
+        for t in range(n_frames):
+            middle = start + 11 * t * np.array([np.sin(heading), np.cos(heading)])
+            bend = 3 * np.sin(along / 5 + phase + t)
+            y = (middle[0] + along * np.sin(heading) + bend * np.cos(heading)) % side
+            x = (middle[1] + along * np.cos(heading) - bend * np.sin(heading)) % side
+            line = np.zeros((side, side))
+            line[y.astype(int), x.astype(int)] = 1
+            frames[t] -= 90 * (gaussian_filter(line, 2.2) > 0.05)
+    return frames.clip(0, 255).astype(np.uint8)
+
+
 def tilt(pixels: Any) -> Any:
     """Blur that grows from left to right, as on a slide that is tilted under the objective."""
     from scipy.ndimage import gaussian_filter
@@ -435,6 +579,8 @@ def take(arguments: argparse.Namespace) -> None:
         show_denoise,
         show_restore,
         show_crops,
+        show_keep,
+        show_movie,
     )
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)

@@ -300,7 +300,7 @@ def test_the_scene_of_a_movie_is_judged_before(make_panel: MakePanel, qtbot: Any
         part.movies.check(layer, is_checked=layer.name == "good")
     qtbot.waitUntil(lambda: part.look.grid.titles[:1] == ["Median of good"], timeout=20000)
     assert "The median is clean" in part.look.note.text() and "dark" in part.look.note.text()
-    assert part.look.grid.titles == ["Median of good", "How often covered"]
+    assert part.look.grid.titles == ["Median of good", "Covered"]
     for layer in viewer.layers:
         part.movies.check(layer, is_checked=layer.name == "still")
     choose(part.polarity, "dark")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -72,7 +72,7 @@ class KeepCandidates(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        header = QHeaderView(self.table.horizontalHeader().orientation())
+        header = QHeaderView(Qt.Orientation.Horizontal)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self._header = header
         self.table.setHorizontalHeader(header)

@@ -141,9 +141,7 @@ class MovieScene(_Look):
 
     def pictures(self, made: tuple[MovieLook, ...]) -> Sequence[Sequence[Picture]]:
         """One row for each movie."""
-        return [
-            [(f"Median of {look.name}", (), look.median), ("How often covered", (), look.coverage)] for look in made
-        ]
+        return [[(f"Median of {look.name}", (), look.median), ("Covered", (), look.coverage)] for look in made]
 
     def sentences(self, made: tuple[MovieLook, ...]) -> str:
         """What was found, and in red what speaks against it."""

@@ -68,14 +68,15 @@ class KeepNow(ModelNow):
 
     Parameters
     ----------
+    viewer : ViewerModel
     about
-        As of ``ModelNow``.
+        All else that ``ModelNow`` is told.
     """
 
     verb, no_model = "Separate", _NO_MODEL
 
-    def __init__(self, *about: Any, parent: QWidget | None = None) -> None:
-        super().__init__(*about, parent=parent)
+    def __init__(self, viewer: Any, *about: Any) -> None:
+        super().__init__(viewer, *about)
         self.candidates = KeepCandidates(self.viewer, lambda: self.objects.followed)
         tip = "Go through objects that were found and that your points or labels do not have yet."
         self.candidates_fold = Fold("Objects nobody annotated", tip, self.candidates)

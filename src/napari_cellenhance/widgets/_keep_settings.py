@@ -22,7 +22,7 @@ from napari_cellenhance.zoo.cards import ModelCard
 __all__ = ["KeepGoal", "KeepSettings"]
 
 CROPS, MOVIE = "crops", "movie"
-_WAYS = (("Crops: keep one kind of object", CROPS), ("A movie: what moves, what stands still", MOVIE))
+_WAYS = (("Crops: one kind of object", CROPS), ("A movie: what moves", MOVIE))
 _DEFAULT = SemanticRequest(data="", out="")
 _SCRATCH = "Random weights"
 _LOSSES = (

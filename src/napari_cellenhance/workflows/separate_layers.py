@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import check_axes, from_canonical, to_canonical
+from napari_cellenhance.core.candidates import unannotated
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.postprocess import CleanOptions
 from napari_cellenhance.workflows import separate
@@ -22,7 +23,6 @@ from napari_cellenhance.workflows.separate import (
     boxes_of,
     is_of_movies,
     objects_of,
-    unannotated,
 )
 from napari_cellenhance.zoo.cards import ModelCard
 
@@ -309,7 +309,8 @@ def candidates(
     found = []
     for t, z in np.ndindex(planes.shape[0], planes.shape[2]):
         plane = planes[t, 0, z]
-        found += [_candidate(plane, t, z, number) for number in unannotated(plane, known[t, 0, z], share)]
+        new = unannotated(plane, known[t, 0, z], max_overlap=share, order="area")
+        found += [_candidate(plane, t, z, one.label) for one in new]
     return tuple(found)
 
 
