@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
-__all__ = ["Normalizer", "fit_normalizer", "percentiles", "sanitize", "suggest_dark_objects"]
+__all__ = [
+    "NO_NUMBERS",
+    "Normalizer",
+    "choose_settings",
+    "fit_normalizer",
+    "percentiles",
+    "percentiles_by_rank",
+    "sanitize",
+    "suggest_dark_objects",
+    "wide_float",
+]
 
 _SETTINGS: Mapping[str, Mapping[str, float | bool]] = {
     "percentile": {"lo": 3.0, "hi": 99.8, "eps": 1e-20, "clip": False},
@@ -46,7 +56,7 @@ _LOGARITHMIC: Mapping[str, str] = {"log": "a", "fixed_log": "low"}
 _BLOCK_PX = 1 << 20
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _CLEAR_SKEWNESS = 0.25
-_NO_NUMBERS = "the image contains no numbers (only NaN, infinite or masked pixels); choose another plane"
+NO_NUMBERS = "the image contains no numbers (only NaN, infinite or masked pixels); choose another plane"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +217,19 @@ def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **s
     >>> normalizer.parameters["p_low"], normalizer.parameters["p_high"]
     (30.0, 998.0)
     """
+    chosen = choose_settings(name, settings)
+    values = _finite_values([images] if isinstance(images, np.ndarray) else list(images))
+    return Normalizer(name, chosen | _measure(name, values, chosen))
+
+
+def choose_settings(name: str, settings: Mapping[str, float | bool]) -> dict[str, float]:
+    """Settings of a normaliser, the defaults filled in.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name or setting, or values out of order.
+    """
     defaults = _settings_of(name)
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
@@ -216,8 +239,7 @@ def fit_normalizer(name: str, images: NDArray[Any] | Sequence[NDArray[Any]], **s
         raise ParameterError(f"percentiles are {chosen['lo']} and {chosen['hi']}; expected 0 ≤ lo < hi ≤ 100")
     if name == "fixed_log" and not 0.0 <= chosen["low"] < chosen["high"]:
         raise ParameterError(f"the logarithm runs from {chosen['low']} to {chosen['high']}; expected 0 ≤ low < high")
-    values = _finite_values([images] if isinstance(images, np.ndarray) else list(images))
-    return Normalizer(name, chosen | _measure(name, values, chosen))
+    return chosen
 
 
 def _settings_of(name: str) -> Mapping[str, float | bool]:
@@ -273,14 +295,36 @@ def percentiles(values: NDArray[Any], q: Sequence[float]) -> tuple[float, ...]:
     (2.5, 10.0)
     """
     flat = values.ravel()
-    positions = [float(percent) / 100.0 * (flat.size - 1) for percent in q]
+
+    def values_at(ranks: Sequence[int]) -> Mapping[int, float]:
+        ordered = np.partition(flat, ranks)
+        return {rank: float(ordered[rank]) for rank in ranks}
+
+    return percentiles_by_rank(flat.size, q, values_at)
+
+
+def percentiles_by_rank(
+    n: int, q: Sequence[float], values_at: Callable[[Sequence[int]], Mapping[int, float]]
+) -> tuple[float, ...]:
+    """Percentiles of ``n`` values of which only some can be had at a time, by their rank from 0.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+    q : sequence of float
+        In percent.
+    values_at : callable
+        Ascending ranks → the values that stand there when all are in order.
+    """
+    positions = [float(percent) / 100.0 * (n - 1) for percent in q]
     below = [int(np.floor(position)) for position in positions]
     above = [int(np.ceil(position)) for position in positions]
-    ordered = np.partition(flat, sorted({*below, *above}))
+    at = values_at(sorted({*below, *above}))
     found = []
     for position, i, j in zip(positions, below, above, strict=True):
         share = position - i
-        found.append(float(ordered[i]) if i == j else float(ordered[i]) * (1.0 - share) + float(ordered[j]) * share)
+        found.append(at[i] if i == j else at[i] * (1.0 - share) + at[j] * share)
     return tuple(found)
 
 
@@ -306,12 +350,12 @@ def sanitize(plane: NDArray[Any]) -> tuple[NDArray[Any], int]:
         No pixels, no finite number among them, or pixels that are not real numbers.
     """
     pixels = _checked(plane)
-    copied = np.array(pixels, _wide_float(pixels.dtype), order="C")
+    copied = np.array(pixels, wide_float(pixels.dtype), order="C")
     is_bad = ~np.isfinite(copied) | np.ma.getmaskarray(plane)
     n_bad = int(is_bad.sum())
     if n_bad:
         if n_bad == copied.size:
-            raise ImageError(_NO_NUMBERS)
+            raise ImageError(NO_NUMBERS)
         copied[is_bad] = percentiles(copied[~is_bad], (50.0,))[0]
     return copied, n_bad
 
@@ -368,7 +412,8 @@ def _checked(image: Any) -> NDArray[Any]:
     return pixels
 
 
-def _wide_float(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+def wide_float(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Float type that holds all values of ``dtype``: float32 where that is enough."""
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
 
@@ -378,7 +423,7 @@ def _finite_values(images: Iterable[Any]) -> NDArray[Any]:
     for image in images:
         pixels = _checked(image)
         if pixels.dtype.kind == "f":
-            pixels = pixels.astype(_wide_float(pixels.dtype), copy=False)
+            pixels = pixels.astype(wide_float(pixels.dtype), copy=False)
         elif pixels.dtype.kind == "b":
             pixels = pixels.astype(np.uint8)
         is_good = ~np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
@@ -388,7 +433,7 @@ def _finite_values(images: Iterable[Any]) -> NDArray[Any]:
         kept.append(pixels.ravel() if is_good is None or is_good.all() else pixels[is_good])
     values = np.concatenate(kept) if len(kept) != 1 else kept[0]
     if values.size == 0:
-        raise ImageError(_NO_NUMBERS)
+        raise ImageError(NO_NUMBERS)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
