@@ -8,6 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QFontMetricsF, QMouseEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_cellenhance.core.crop_library import CropClass
 from napari_cellenhance.core.focus import FocusThresholds, propose_thresholds
 from napari_cellenhance.widgets._crop_overlay import CLASS_COLOURS
 from napari_cellenhance.widgets._forms import describe
@@ -32,10 +33,13 @@ def score_curves(scores: NDArray[np.float64], thresholds: FocusThresholds) -> li
     rank = np.arange(1, len(scores) + 1, dtype=np.float64)
     is_sharp = scores >= thresholds.high
     is_blurred = (scores <= thresholds.low) & ~is_sharp
+    parts: tuple[tuple[str, CropClass, NDArray[np.bool_]], ...] = (
+        ("blurred, not wanted", "unwanted", is_blurred),
+        ("between", "discarded", ~is_blurred & ~is_sharp),
+        ("sharp, wanted", "target", is_sharp),
+    )
     curves = []
-    for title, kind, chosen in (("blurred, not wanted", "unwanted", is_blurred),
-                                ("between", "discarded", ~is_blurred & ~is_sharp),
-                                ("sharp, wanted", "target", is_sharp)):  # fmt: skip
+    for title, kind, chosen in parts:
         if chosen.any():
             name = f"{title}: {int(chosen.sum())}"
             curves.append(Curve(name, scores[chosen], rank[chosen], CLASS_COLOURS[kind], "points"))

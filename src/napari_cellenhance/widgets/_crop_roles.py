@@ -39,7 +39,7 @@ class RoleTable(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(1, 1)
 
-    def fill(self, things: Sequence[Thing], proposals: Mapping[Hashable, str]) -> None:
+    def fill(self, things: Sequence[Thing], proposals: Mapping[Any, str]) -> None:
         """Show these things; a role that somebody has chosen stays, others are proposed."""
         while (item := self._grid.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
@@ -61,7 +61,7 @@ class RoleTable(QWidget):
             self._boxes[key] = box
         self._grid.setColumnStretch(0, 1)
 
-    def roles(self) -> dict[Any, str]:
+    def roles(self) -> dict[Any, Any]:
         """Role of each thing that is used."""
         return {key: box.currentData() for key, box in self._boxes.items() if box.currentData() != NOT_USED}
 

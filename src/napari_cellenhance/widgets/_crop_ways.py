@@ -118,40 +118,40 @@ class SegmentWay(_Page):
             "brighter than the surroundings, for uneven ground.",
         )  # fmt: skip
         self.sigma = _decimal_box(0.0, 20.0, default.sigma_px, "Smoothing", "σ of a Gaussian before.", " px")
-        self.window = number_box(
+        self.surroundings = number_box(
             3, 1001, default.window_px, "Surroundings",
             "Side of the square whose mean a pixel is compared with; several times as large as an object.", " px",
         )  # fmt: skip
-        self.window.setSingleStep(2)
+        self.surroundings.setSingleStep(2)
         self.offset = _decimal_box(
             -50.0, 100.0, default.offset, "Above it by", "Of 255 levels between the darkest and the brightest pixel."
         )
         self.openings = number_box(
             0, 10, default.n_openings, "Openings", "Takes off thin bridges and specks; more take off more.", none="none"
         )
-        self.fill = QCheckBox("Fill holes")
-        self.fill.setChecked(default.is_filled)
-        self.fill.setToolTip("Dark places inside of an object belong to it.")
-        for title, box in (("Threshold", self.method), ("Smoothing σ", self.sigma), ("Surroundings", self.window),
-                           ("Above it by", self.offset), ("Openings", self.openings), ("", self.fill)):  # fmt: skip
+        self.holes = QCheckBox("Fill holes")
+        self.holes.setChecked(default.is_filled)
+        self.holes.setToolTip("Dark places inside of an object belong to it.")
+        for title, box in (("Threshold", self.method), ("Smoothing σ", self.sigma), ("Surroundings", self.surroundings),
+                           ("Above it by", self.offset), ("Openings", self.openings), ("", self.holes)):  # fmt: skip
             self.form.addRow(title, box)
-        for box in (self.sigma, self.window, self.offset, self.openings):
+        for box in (self.sigma, self.surroundings, self.offset, self.openings):
             box.valueChanged.connect(self._tell)
-        self.fill.toggled.connect(self._tell)
+        self.holes.toggled.connect(self._tell)
         self.method.currentIndexChanged.connect(self._on_method)
         self._on_method()
 
     def _on_method(self) -> None:
         is_local = self.method.currentData() == "local"
-        for box in (self.window, self.offset):
+        for box in (self.surroundings, self.offset):
             self.form.setRowVisible(box, is_local)
         self._tell()
 
     def options(self) -> dict[str, Any]:
         """Settings of the segmentation."""
         how = SegmentOptions(
-            method=self.method.currentData(), sigma_px=self.sigma.value(), window_px=self.window.value() | 1,
-            offset=self.offset.value(), n_openings=self.openings.value(), is_filled=self.fill.isChecked(),
+            method=self.method.currentData(), sigma_px=self.sigma.value(), window_px=self.surroundings.value() | 1,
+            offset=self.offset.value(), n_openings=self.openings.value(), is_filled=self.holes.isChecked(),
         )  # fmt: skip
         return {"way": "segment", "segment": how}
 
