@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.errors import ImageError, MissingExtraError, ParameterError
 from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["read_column", "table_text", "write_table"]
+__all__ = ["join_tables", "read_column", "table_text", "write_parquet", "write_table"]
 
 Row = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ def write_table(
     rows: Sequence[Row],
     record: Mapping[str, Any] | None = None,
     *,
+    columns: Sequence[str] = (),
     overwrite: bool = True,
 ) -> tuple[Path, ...]:
     """Write rows as CSV (UTF-8, comma, decimal point), each file whole or not at all.
@@ -36,6 +37,8 @@ def write_table(
         All with the same keys, which become the first line. NaN and None become empty cells.
     record : mapping, optional
         What was measured and how; goes to a JSON file beside the table, ``<path>.json``.
+    columns : sequence of str
+        The keys, where a table without rows makes sense: then the first line is all there is.
     overwrite : bool
         Allow replacing existing files.
 
@@ -47,12 +50,12 @@ def write_table(
     Raises
     ------
     ParameterError
-        No rows, or rows with different keys.
+        No rows (nor columns), or rows with different keys.
     TargetExistsError, WriteError
         As for :func:`napari_cellenhance.io.safe_write.atomic_path`.
     """
     target = Path(path)
-    text = _delimited(rows, ",", "\r\n")
+    text = _delimited(rows, ",", "\r\n", columns)
     written: list[Path] = []
     if record is not None:
         # Before the table: where there is a table there is its record.
@@ -125,10 +128,114 @@ def table_text(rows: Sequence[Row]) -> str:
     return _delimited(rows, "\t", "\n")
 
 
-def _delimited(rows: Sequence[Row], delimiter: str, end: str) -> str:
-    if not rows:
+def write_parquet(
+    path: str | os.PathLike[str], rows: Sequence[Row], *, columns: Sequence[str], overwrite: bool = True
+) -> Path:
+    """Write rows as Parquet; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        Its folder must exist.
+    rows : sequence of mapping
+        All with the keys ``columns``.
+    columns : sequence of str
+        Names, in order.
+
+    Raises
+    ------
+    MissingExtraError
+        pyarrow is not installed.
+    TargetExistsError, WriteError
+        As for :func:`napari_cellenhance.io.safe_write.atomic_path`.
+    """
+    arrow, parquet = _pyarrow()
+    table = arrow.table({name: [row[name] for row in rows] for name in columns})
+    target = Path(path)
+    with atomic_path(target, overwrite=overwrite) as temporary:
+        parquet.write_table(table, temporary)
+    return target
+
+
+def join_tables(path: str | os.PathLike[str], tables: Sequence[Path]) -> Path:
+    """Join tables of one kind, CSV or Parquet, below each other; one at a time is in memory.
+
+    Columns that a table does not have are empty there; their order is that in which they first occur.
+
+    Parameters
+    ----------
+    path : path
+        Ends as the tables do. Replaced if it is there.
+    tables : sequence of Path
+        At least one.
+
+    Raises
+    ------
+    ImageError
+        One of them is no table.
+    MissingExtraError
+        Parquet without pyarrow.
+    OSError
+        One of them cannot be opened.
+    WriteError
+        As for :func:`napari_cellenhance.io.safe_write.atomic_path`.
+    """
+    target = Path(path)
+    join = _join_parquet if target.suffix == ".parquet" else _join_csv
+    with atomic_path(target) as temporary:
+        join(temporary, tables)
+    return target
+
+
+def _join_csv(target: Path, tables: Sequence[Path]) -> None:
+    try:
+        names: dict[str, None] = {}
+        for table in tables:
+            with table.open(newline="", encoding="utf-8-sig") as stream:
+                names |= dict.fromkeys(next(csv.reader(stream), []))
+        with target.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, list(names), restval="", lineterminator="\r\n")
+            writer.writeheader()
+            for table in tables:
+                with table.open(newline="", encoding="utf-8-sig") as stream:
+                    writer.writerows(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise ImageError(f"the tables could not be joined ({error}); run again with --overwrite") from error
+
+
+def _join_parquet(target: Path, tables: Sequence[Path]) -> None:
+    arrow, parquet = _pyarrow()
+    try:
+        schemas = [parquet.read_schema(table) for table in tables]
+        # A table without rows knows no types; those of the others count.
+        schema = arrow.unify_schemas(schemas, promote_options="permissive")
+        with parquet.ParquetWriter(target, schema) as writer:
+            for table in tables:
+                here = parquet.read_table(table)
+                columns = [
+                    here[one.name].cast(one.type) if one.name in here.column_names else arrow.nulls(len(here), one.type)
+                    for one in schema
+                ]
+                writer.write_table(arrow.table(columns, schema=schema))
+    except arrow.ArrowException as error:
+        raise ImageError(f"the tables could not be joined ({error}); run again with --overwrite") from error
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "Parquet needs pyarrow, which is not installed; pip install pyarrow, or choose CSV"
+        ) from error
+    return pa, parquet
+
+
+def _delimited(rows: Sequence[Row], delimiter: str, end: str, columns: Sequence[str] = ()) -> str:
+    if not rows and not columns:
         raise ParameterError("there are no rows to write; measure something first")
-    names = list(rows[0])
+    names = list(columns or rows[0])
     if any(list(row) != names for row in rows):
         raise ParameterError(f"rows have different columns; expected {', '.join(names)} in each")
     stream = io.StringIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from napari_cellenhance.core.errors import ParameterError
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile
 
-__all__ = ["as_dtype", "check_dtype", "job_for", "write_result"]
+__all__ = ["as_dtype", "channel_names", "check_dtype", "job_for", "write_result"]
 
 AnySettings = TypeVar("AnySettings")
 
@@ -52,6 +52,15 @@ def job_for(settings: AnySettings, file: ImageFile, source: Path) -> AnySettings
     return job
 
 
+def channel_names(file: ImageFile, channels: str | tuple[int, ...], axes: str) -> tuple[str, ...]:
+    """Names of the channels that a result with these axes still has."""
+    if not file.channel_names or "C" not in axes:
+        return ()
+    if isinstance(channels, str):
+        return file.channel_names
+    return tuple(file.channel_names[channel] for channel in channels)
+
+
 def write_result(
     path: Path,
     pixels: NDArray[Any],
@@ -60,15 +69,16 @@ def write_result(
     provenance: dict[str, Any],
     *,
     overwrite: bool,
-    dtype: str = "float32",
+    dtype: Literal["float32", "same", "uint8", "uint16"] = "float32",
     channel_names: Sequence[str] = (),
 ) -> None:
     """Write pixels with the pixel sizes of the file they were made from, for the axes they still have.
 
     Parameters
     ----------
-    dtype : "float32" or "same"
-        "same" rounds to the pixel type of the file; else the pixels are written as they are.
+    dtype : "float32", "same", "uint8" or "uint16"
+        "same" rounds to the pixel type of the file; "uint8" and "uint16" hold 0…1 as 0…maximum; else the pixels are
+        written as they are.
 
     Raises
     ------
@@ -80,5 +90,6 @@ def write_result(
     write(
         path, as_dtype(pixels, file.image.dtype) if dtype == "same" else pixels, axes,
         pixel_size_um={axis: size for axis, size in file.pixel_size_um.items() if axis in axes},
-        channel_names=channel_names, provenance=provenance, dtype="keep", overwrite=overwrite,
+        channel_names=channel_names, provenance=provenance, overwrite=overwrite,
+        dtype=dtype if dtype in ("uint8", "uint16") else "keep",
     )  # fmt: skip

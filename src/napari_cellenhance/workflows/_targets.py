@@ -32,11 +32,11 @@ class Targets:
         return tuple(path for path in (self.image, self.labels, self.points) if path is not None)
 
 
-def find_sources(source: str | os.PathLike[str]) -> tuple[Path, ...]:
+def find_sources(source: str | os.PathLike[str], *, is_recursive: bool = False) -> tuple[Path, ...]:
     """Images meant by a file, a folder, or a pattern such as ``plate1/*.tif``.
 
-    A folder gives the images directly in it, sorted by name, hidden ones left out. A name that
-    exists is taken literally even if it holds ``*``, ``?`` or ``[``.
+    A folder gives the images directly in it, sorted by name, hidden ones left out; with ``is_recursive`` those of its
+    sub-folders too. A name that exists is taken literally even if it holds ``*``, ``?`` or ``[``.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def find_sources(source: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     path = Path(source)
     if path.is_dir():
-        found = [p for p in path.iterdir() if _is_image(p)]
+        found = [p for p in (path.rglob("*") if is_recursive else path.iterdir()) if _is_image(p)]
         if not found:
             raise ParameterError(f"the folder {path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
         return tuple(sorted(found))

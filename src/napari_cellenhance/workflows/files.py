@@ -20,6 +20,7 @@ from napari_cellenhance.workflows._file_loop import (
     refuse_hopeless,
     run_each,
 )  # fmt: skip
+from napari_cellenhance.workflows._file_results import channel_names
 from napari_cellenhance.workflows._targets import Targets, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (
@@ -237,7 +238,7 @@ def _write(request: FilesRequest, targets: Targets, file: ImageFile, result: Enh
     from napari_cellenhance.io.images import write
 
     sizes = {axis: size for axis, size in file.pixel_size_um.items() if axis in result.axes}
-    names = _channel_names(file, request.settings, result)
+    names = channel_names(file, request.settings.channels, result.axes)
     if targets.labels is not None:
         write(
             targets.labels, result.labels, result.axes, pixel_size_um=sizes, channel_names=names,
@@ -252,14 +253,6 @@ def _write(request: FilesRequest, targets: Targets, file: ImageFile, result: Enh
         provenance=result.provenance, dtype=request.dtype or ("float32" if is_png else "keep"),
         overwrite=request.overwrite,
     )  # fmt: skip
-
-
-def _channel_names(file: ImageFile, settings: EnhanceRequest, result: EnhanceResult) -> tuple[str, ...]:
-    if not file.channel_names or "C" not in result.axes:
-        return ()
-    if isinstance(settings.channels, str):
-        return file.channel_names
-    return tuple(file.channel_names[channel] for channel in settings.channels)
 
 
 def _write_points(path: Path, result: EnhanceResult, overwrite: bool) -> None:

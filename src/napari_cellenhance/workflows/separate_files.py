@@ -160,12 +160,7 @@ def _write_layer(path: Path, name: str, file: ImageFile, result: SeparateResult,
 
 def _write_boxes(path: Path, result: SeparateResult, overwrite: bool) -> None:
     """Write a table of boxes; of none, its first line."""
-    from napari_cellenhance.io.safe_write import atomic_path
     from napari_cellenhance.io.tables import write_table
 
-    if result.boxes:
-        rows = [asdict(box) for box in result.boxes]
-        write_table(path, rows, result.provenance | {"shows": "boxes"}, overwrite=overwrite)
-        return
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(",".join(one.name for one in fields(Box)) + "\r\n", encoding="utf-8", newline="")
+    rows, columns = [asdict(box) for box in result.boxes], [one.name for one in fields(Box)]
+    write_table(path, rows, result.provenance | {"shows": "boxes"}, columns=columns, overwrite=overwrite)
