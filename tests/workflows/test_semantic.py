@@ -22,7 +22,7 @@ from napari_cellenhance.io.images import read, read_provenance, write
 from napari_cellenhance.workflows import separate, separate_files, train_semantic
 from napari_cellenhance.workflows.catalog import describe, list_filters, open_enhancer
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
-from napari_cellenhance.workflows.separate import SeparateRequest, open_separator, unannotated
+from napari_cellenhance.workflows.separate import SeparateRequest, open_separator
 from napari_cellenhance.workflows.separate_files import SeparateFilesRequest
 from napari_cellenhance.workflows.train_semantic import SemanticRequest, of_preset
 from napari_cellenhance.zoo.manifest import read_user_card
@@ -285,17 +285,6 @@ def test_objects_and_their_boxes(model: str, monkeypatch: pytest.MonkeyPatch) ->
     ]
     with pytest.raises(ParameterError, match="one channel"):
         separate.apply(replace(request, axes="CYX"), opened)
-
-
-def test_c20_objects_that_nobody_has_annotated() -> None:
-    labels = np.zeros((20, 20), np.uint32)
-    labels[:4, :4], labels[8:14, 8:14], labels[16:, 16:] = 1, 2, 5
-    annotated = np.zeros((20, 20), int)
-    annotated[17:19, 17:19] = 3
-    assert unannotated(labels, annotated) == (2, 1)
-    assert unannotated(labels, annotated, max_share=0.5) == (2, 1, 5)
-    with pytest.raises(ImageError, match="do not fit"):
-        unannotated(labels, annotated[1:])
 
 
 def test_unknown_models_are_refused(model: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOVING", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of", "card_of",
-    "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run", "unannotated",
+    "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run",
 ]  # fmt: skip
 
 MOVING = CleanOptions(method="manual", threshold_value=10 / 255, n_openings=0, split_touching=False, min_size_px=250)
@@ -271,38 +271,6 @@ def normalizer_for(name: str, settings: Mapping[str, float | bool], pixels: Any)
     """Normaliser of a card on an image, or on several pooled; where its P99 is 0, of the whole range of grey values."""
     found = fit_normalizer(name, pixels, **settings)
     return fit_normalizer("minmax", pixels) if found.is_flat else found
-
-
-def unannotated(labels: NDArray[np.integer[Any]], annotated: NDArray[Any], max_share: float = 0.1) -> tuple[int, ...]:
-    """Objects that were found but not annotated, to look through; largest first.
-
-    Parameters
-    ----------
-    labels : ndarray of int
-        Objects found.
-    annotated : ndarray, same shape
-        Not 0 where somebody has marked something (labels, a mask, or a picture of points).
-    max_share : float
-        Objects of which more than this share is marked are known. A single marked pixel is enough in an object that
-        holds a point: give points as discs.
-
-    Returns
-    -------
-    tuple of int
-        Ids of ``labels``.
-
-    Raises
-    ------
-    ImageError
-        Shapes that differ.
-    """
-    if labels.shape != annotated.shape:
-        raise ImageError(f"objects of shape {labels.shape} and annotations of shape {annotated.shape} do not fit")
-    n = int(labels.max(initial=0)) + 1
-    sizes = np.bincount(labels.ravel(), minlength=n)
-    marked = np.bincount(labels.ravel(), weights=(annotated != 0).ravel(), minlength=n)
-    ids = [i for i in range(1, n) if sizes[i] and marked[i] <= max_share * sizes[i]]
-    return tuple(sorted(ids, key=lambda i: (-int(sizes[i]), i)))
 
 
 class _Run(TiledRun):
