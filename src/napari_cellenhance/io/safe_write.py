@@ -12,11 +12,12 @@ from pathlib import Path
 
 from napari_cellenhance.core.errors import TargetExistsError, WriteError
 
-__all__ = ["atomic_path", "safe_name"]
+__all__ = ["atomic_path", "safe_name", "sweep"]
 
 _FORBIDDEN = re.compile('[<>:"/\\\\|?*\x00-\x1f\x7f\ud800-\udfff]')
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _NAME_LIMIT_BYTES = 160
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part(\.\w+)?")
 
 
 @contextmanager
@@ -67,6 +68,20 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
         # Not there after a success; where it cannot be removed, the first error is the one to tell.
         with suppress(OSError):
             temporary.unlink()
+
+
+def sweep(folder: str | os.PathLike[str]) -> int:
+    """Remove what a program that was killed inside :func:`atomic_path` left in a folder; the number of files.
+
+    Only where nobody else is writing there: what it removes could be under way.
+    """
+    n_removed = 0
+    for path in Path(folder).glob(".*.part*"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+                n_removed += 1
+    return n_removed
 
 
 def safe_name(name: str) -> str:

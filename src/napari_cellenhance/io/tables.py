@@ -14,7 +14,7 @@ from napari_cellenhance.core.errors import ImageError, MissingExtraError, Parame
 from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["join_tables", "read_column", "table_text", "write_parquet", "write_table"]
+__all__ = ["check_parquet", "join_tables", "read_column", "table_text", "write_parquet", "write_table"]
 
 Row = Mapping[str, Any]
 
@@ -219,6 +219,17 @@ def _join_parquet(target: Path, tables: Sequence[Path]) -> None:
                 writer.write_table(arrow.table(columns, schema=schema))
     except arrow.ArrowException as error:
         raise ImageError(f"the tables could not be joined ({error}); run again with --overwrite") from error
+
+
+def check_parquet() -> None:
+    """Find out before hours of work that Parquet cannot be written.
+
+    Raises
+    ------
+    MissingExtraError
+        pyarrow is not installed.
+    """
+    _pyarrow()
 
 
 def _pyarrow() -> tuple[Any, Any]:
