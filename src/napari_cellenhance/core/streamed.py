@@ -172,12 +172,12 @@ def _ordered_keys(values: NDArray[Any]) -> NDArray[Any]:
     dtype = values.dtype
     if dtype.itemsize == 1:
         return (values.astype(np.int16) + (128 if dtype.kind == "i" else 0)).astype(np.uint16)
-    bits = np.ascontiguousarray(values).view(_key_dtype(dtype))
+    bits: NDArray[Any] = np.ascontiguousarray(values).view(_key_dtype(dtype))
     if dtype.kind == "u":
         return bits
     sign = bits.dtype.type(1 << (dtype.itemsize * 8 - 1))
     if dtype.kind == "i":
-        return bits ^ sign
+        return np.bitwise_xor(bits, sign)
     # Sign and magnitude: the larger the bits of a negative number, the smaller it is.
     return np.where(bits & sign, ~bits, bits | sign)
 
@@ -190,7 +190,7 @@ def _values_of(keys: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         return keys
     sign = keys.dtype.type(1 << (dtype.itemsize * 8 - 1))
     if dtype.kind == "i":
-        return (keys ^ sign).view(dtype)
+        return np.bitwise_xor(keys, sign).view(dtype)
     return np.where(keys & sign, keys ^ sign, ~keys).view(dtype)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError, WriteError
 from napari_cellenhance.io import _ome
 
-__all__ = ["read_tiff", "read_tiff_provenance", "write_ome_tiff"]
+__all__ = ["open_tiff", "read_tiff", "read_tiff_provenance", "write_ome_tiff"]
 
 BIGTIFF_FROM_BYTES = 2**32 - 2**25
 """Classic TIFF ends at 4 GiB; 32 MiB are left for the directories and the XML."""
@@ -41,32 +41,78 @@ _DAMAGE = (
 def read_tiff(source: Path) -> dict[str, Any]:
     """Fields of ``ImageFile`` of the first image in a TIFF file."""
     with _opened(source) as tif:
-        if not tif.series:
-            raise ImageError(f"{source} holds no image")
-        series = tif.series[0]
-        _refuse_cut_off(source, series)
-        image = series.asarray()
-        info, notes = _metadata(tif)
-        if len(tif.series) > 1 or info.n_images > 1:
-            notes.append(f"The file holds {max(len(tif.series), info.n_images)} images; the first one was read.")
-        image, axes = _named(image, series, info.own_axes, notes)
-        keyframe = series.keyframe
-        if keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
-            image = np.iinfo(image.dtype).max - image
-            notes.append("The file says that 0 is white; the values were inverted.")
-        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            notes.append("The file has a colour table; the index numbers were read.")
+        series, info, notes = _first_series(source, tif)
+        image, axes = _named(series.asarray(), series, info.own_axes, notes)
+        if _is_inverted(series):
+            image = _inverted(image)
     if image.size == 0:
         raise ImageError(f"{source} holds an empty image (shape {image.shape}); it was not written completely")
+    return {"image": image, "description": info.description, **_told(info, axes, notes)}
+
+
+@contextmanager
+def open_tiff(source: Path) -> Iterator[dict[str, Any]]:
+    """Fields of ``LazyImage``; its levels as arguments of ``LazyPixels``. Open until the block ends."""
+    with _translated(source):
+        tif = tifffile.TiffFile(source)
+    with tif:
+        with _translated(source):
+            fields = _lazy_fields(source, tif)
+        yield fields  # what goes wrong from here on is not the file's fault alone
+
+
+def _lazy_fields(source: Path, tif: tifffile.TiffFile) -> dict[str, Any]:
+    import zarr
+
+    series, info, notes = _first_series(source, tif)
+    has_all_axes, order, axes = _layout(series, info.own_axes, notes)
+    invert = _inverted if _is_inverted(series) else None
+    levels = []
+    for level in series.levels:
+        if level.dataoffset is None:
+            stored: Any = zarr.open(level.aszarr(squeeze=not has_all_axes), mode="r")
+        else:  # a single piece, of which a chunk would be a whole plane
+            shape = tuple(level.get_shape(squeeze=not has_all_axes))
+            stored = np.memmap(source, tif.byteorder + level.dtype.char, "r", level.dataoffset, shape)
+        levels.append((stored, order, invert))
+    return {"levels": levels, **_told(info, axes, notes)}
+
+
+def _first_series(source: Path, tif: tifffile.TiffFile) -> tuple[tifffile.TiffPageSeries, _ome.OmeInfo, list[str]]:
+    """The first image, what is said about it, and notes on what is odd."""
+    if not tif.series:
+        raise ImageError(f"{source} holds no image")
+    series = tif.series[0]
+    _refuse_cut_off(source, series)
+    info, notes = _metadata(tif)
+    if len(tif.series) > 1 or info.n_images > 1:
+        notes.append(f"The file holds {max(len(tif.series), info.n_images)} images; the first one was read.")
+    if _is_inverted(series):
+        notes.append("The file says that 0 is white; the values were inverted.")
+    if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        notes.append("The file has a colour table; the index numbers were read.")
+    return series, info, notes
+
+
+def _told(info: _ome.OmeInfo, axes: str, notes: Sequence[str]) -> dict[str, Any]:
+    """Fields that an image in memory and one on disk have in common."""
     return {
-        "image": image,
         "axes": axes,
         "pixel_size_um": {letter: size for letter, size in info.pixel_size_um.items() if letter in axes},
         "channel_names": info.channel_names if "C" in axes else (),
-        "description": info.description,
         "notes": tuple(notes),
         "provenance": info.provenance,
     }
+
+
+def _is_inverted(series: tifffile.TiffPageSeries) -> bool:
+    is_white = series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    return bool(is_white and series.dtype.kind == "u")
+
+
+def _inverted(pixels: NDArray[Any]) -> NDArray[Any]:
+    inverted: NDArray[Any] = np.iinfo(pixels.dtype).max - pixels
+    return inverted
 
 
 def read_tiff_provenance(source: Path) -> dict[str, Any] | None:
@@ -132,9 +178,15 @@ def _is_whole(path: Path, image: NDArray[Any], original_axes: str) -> bool:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tifffile.TiffFile]:
+    with _translated(source), tifffile.TiffFile(source) as tif:
+        yield tif
+
+
+@contextmanager
+def _translated(source: Path) -> Iterator[None]:
+    """Say in a sentence what tifffile finds wrong with a file."""
     try:
-        with tifffile.TiffFile(source) as tif:
-            yield tif
+        yield
     except ImageError:
         raise
     except MemoryError as error:
@@ -199,20 +251,28 @@ def _keep_positive(sizes: dict[str, float], letter: str, value: Any, factor: flo
 def _named(
     image: NDArray[Any], series: tifffile.TiffPageSeries, own_axes: str, notes: list[str]
 ) -> tuple[NDArray[Any], str]:
+    has_all_axes, order, axes = _layout(series, own_axes, notes)
+    if has_all_axes:
+        image = image.reshape(series.get_shape(squeeze=False))
+    kept = sorted(order)
+    image = image[tuple(slice(None) if i in kept else 0 for i in range(image.ndim))]
+    return image.transpose([kept.index(i) for i in order]), axes
+
+
+def _layout(series: tifffile.TiffPageSeries, own_axes: str, notes: list[str]) -> tuple[bool, list[int], str]:
+    """Whether dimensions of length 1 are counted, which dimension each axis is, and the letters of the axes."""
     full_axes, full_shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
     lengths = dict(zip(full_axes, full_shape, strict=True))
     others_are_one = all(n == 1 for letter, n in lengths.items() if letter not in own_axes)
     if own_axes and len(set(own_axes)) == len(own_axes) and set(own_axes) <= set(full_axes) and others_are_one:
-        kept = image.reshape([n for letter, n in lengths.items() if letter in own_axes])
-        order = [letter for letter in full_axes if letter in own_axes]
-        return kept.transpose([order.index(letter) for letter in own_axes]), own_axes
-    return _house_axes(image, series.axes, notes)
+        return True, [full_axes.index(letter) for letter in own_axes], own_axes
+    return (False, *_house_axes(series.shape, series.axes, notes))
 
 
-def _house_axes(image: NDArray[Any], axes: str, notes: list[str]) -> tuple[NDArray[Any], str]:
+def _house_axes(shape: Sequence[int], axes: str, notes: list[str]) -> tuple[list[int], str]:
     """Axes of tifffile → letters of TCZYX, S last; letters that are not ours become free ones of ours."""
-    letters = list(axes)
-    if "S" in letters and image.shape[letters.index("S")] not in (3, 4):
+    letters, order = list(axes), list(range(len(axes)))
+    if "S" in letters and shape[letters.index("S")] not in (3, 4):
         letters[letters.index("S")] = "?" if "C" in letters else "C"
     if letters.count("Y") != 1 or letters.count("X") != 1:
         raise ImageError(f"the file holds data with the axes {axes!r}; expected an image with Y and X")
@@ -222,11 +282,9 @@ def _house_axes(image: NDArray[Any], axes: str, notes: list[str]) -> tuple[NDArr
             if not free:
                 raise ImageError(f"the file has the axes {axes!r}; expected at most T, C, Z, Y, X and colour")
             letters[i] = free[0]
-            notes.append(
-                f"The file does not tell what its axis {i + 1} (length {image.shape[i]}) is; {free[0]} was taken."
-            )
+            notes.append(f"The file does not tell what its axis {i + 1} (length {shape[i]}) is; {free[0]} was taken.")
     if "S" in letters:
         position = letters.index("S")
-        image = np.moveaxis(image, position, -1)
+        order.append(order.pop(position))
         letters.append(letters.pop(position))
-    return image, "".join(letters)
+    return order, "".join(letters)

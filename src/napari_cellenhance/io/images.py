@@ -19,10 +19,20 @@ from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.io.pixels import StoredDtype, convert
 from napari_cellenhance.io.safe_write import atomic_path, safe_name
 
-__all__ = ["READABLE_SUFFIXES", "ImageFile", "StoredDtype", "read", "read_provenance", "safe_name", "write"]
+__all__ = [
+    "READABLE_SUFFIXES",
+    "TIFF_MAGIC",
+    "ImageFile",
+    "StoredDtype",
+    "read",
+    "read_provenance",
+    "safe_name",
+    "write",
+]
 
 READABLE_SUFFIXES = (".tif", ".tiff", ".png")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF file."""
 _PNG_MAGIC = b"\x89PNG"
 
 
@@ -73,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
     """
     source = Path(path)
     magic = _magic(source)
-    if magic in _TIFF_MAGIC:
+    if magic in TIFF_MAGIC:
         from napari_cellenhance.io._tiff import read_tiff
 
         return ImageFile(**read_tiff(source))
@@ -94,7 +104,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     source = Path(path)
     magic = _magic(source)
-    if magic in _TIFF_MAGIC:
+    if magic in TIFF_MAGIC:
         from napari_cellenhance.io._tiff import read_tiff_provenance
 
         return read_tiff_provenance(source)

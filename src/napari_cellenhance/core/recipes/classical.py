@@ -6,7 +6,7 @@ becomes 1) are measured on whole planes; everything else depends on a window and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
-from napari_cellenhance.core.normalize import percentiles
 from napari_cellenhance.core.recipes import classical_responses as responses
 from napari_cellenhance.core.recipes.protocol import Checkpoint, Enhancer, FilterInfo, Region, StrengthInfo
+from napari_cellenhance.core.streamed import Counted
 from napari_cellenhance.core.tiling import split
 
 __all__ = ["CLASSICAL", "Calibration", "ClassicalEnhancer", "make_classical"]
@@ -118,8 +118,7 @@ class ClassicalEnhancer:
             raise ImageError("a filter is calibrated on at least one plane with rows and columns; got none")
         checkpoint()
         if self._spec.info.id == "percentile-stretch":
-            values = np.concatenate([plane.ravel() for plane in planes])
-            low, high = percentiles(values, STRETCH_PERCENT)
+            low, high = Counted(partial(_bands, planes)).percentiles(STRETCH_PERCENT)
             return Calibration(ends=(low, high))
         return Calibration(planes=tuple(planes) if self._spec.is_scaled else ())
 
@@ -171,6 +170,14 @@ class ClassicalEnhancer:
         """Calibrate on one plane and encode all of it."""
         calibration = self.calibrate([plane], checkpoint)
         return calibration, self.encode(plane, Region.whole(plane), calibration)
+
+
+def _bands(planes: Sequence[Window]) -> Iterator[Window]:
+    """Planes in bands of rows: a large one is never copied as a whole."""
+    for plane in planes:
+        n_rows = max(1, _MEASURE_TILE_PX**2 // plane.shape[1])
+        for start in range(0, plane.shape[0], n_rows):
+            yield plane[start : start + n_rows]
 
 
 def make_classical(filter_id: str) -> Enhancer:

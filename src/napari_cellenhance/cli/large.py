@@ -1,0 +1,63 @@
+"""Enhancing an image larger than memory, from OME-Zarr or TIFF to OME-Zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from napari_cellenhance.cli.words import ProgressLine, leave, stoppable
+from napari_cellenhance.core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from napari_cellenhance.workflows.requests import EnhanceRequest
+
+__all__ = ["enhance_large", "is_large"]
+
+
+def is_large(sources: Sequence[str], target: str) -> bool:
+    """Whether a source or the target is a Zarr store: these are worked on block by block.
+
+    >>> is_large(["cells.tif"], "out.ome.zarr/"), is_large(["cells.tif"], "out.ome.tif")
+    (True, False)
+    """
+    return any(Path(path).suffix.lower() == ".zarr" for path in (*sources, target))
+
+
+def enhance_large(
+    sources: Sequence[str],
+    target: str,
+    settings: EnhanceRequest,
+    *,
+    dtype: Literal["float32", "uint8", "uint16"] | None,
+    chunk_px: int | None,
+    version: Literal["0.4", "0.5"],
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Run the workflow, with notes and progress on the standard error."""
+    from napari_cellenhance.workflows import large_images
+
+    if len(sources) != 1:
+        raise ParameterError(f"{len(sources)} images were named for one .ome.zarr; expected one image at a time")
+    sides = {} if chunk_px is None else {"chunk_px": chunk_px}
+    request = large_images.LargeRequest(
+        source=sources[0], target=target, settings=settings, dtype=dtype, version=version, overwrite=overwrite, **sides
+    )
+
+    def note(text: str) -> None:
+        if not quiet:
+            line.clear()
+            typer.echo(f"note: {text}", err=True)
+
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = large_images.run(request, on_progress=line.show, on_note=note, is_cancelled=is_cancelled)
+    for warning in result.warnings:
+        note(warning)
+    if not result.is_complete:
+        note(f"{result.n_done} of {result.n_total} blocks are done; run the same command again to go on.")
+    leave(is_stopped=not result.is_complete)
+    if not quiet:
+        typer.echo(str(result.target))
