@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from napari_cellenhance.cli import batch as batching
 from napari_cellenhance.cli import crops as cropping
 from napari_cellenhance.cli import denoise as denoising
 from napari_cellenhance.cli import evaluate_networks, teach, voidseg
@@ -32,7 +33,9 @@ from napari_cellenhance.cli.words import (
     complain,
     leave,
     parse_channels,
+    parse_segment,
     parse_settings,
+    parse_strength,
     print_json,
     stoppable,
     tell_outcome,
@@ -66,6 +69,7 @@ models = typer.Typer(help="List, show and fetch the filters.", **_SETTINGS)
 train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
+app.command("batch")(batching.batch)
 app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
 app.command("restore")(restoring.restore)
@@ -186,10 +190,10 @@ def enhance(
     from napari_cellenhance.workflows import files
 
     settings = EnhanceRequest(
-        image=None, axes=axes, filter_id=model, strength=_parse_strength(strength), channels=parse_channels(channels),
+        image=None, axes=axes, filter_id=model, strength=parse_strength(strength), channels=parse_channels(channels),
         objects_are_dark=_ENHANCE.objects_are_dark if dark is None else dark, statistics=statistics, device=device,
         precision=precision, tile_px=tile,
-        segment=_parse_segment(threshold, split, min_size) if labels is not None else None,
+        segment=parse_segment(threshold, split, min_size) if labels is not None else None,
         blobs=BlobOptions(min_radius_px=radius[0], max_radius_px=radius[1]) if points is not None else None,
     )  # fmt: skip
     request = files.FilesRequest(
@@ -214,20 +218,6 @@ def enhance(
     leave(is_stopped=not result.is_complete, is_failed=result.n_failed > 0)
 
 
-def _parse_strength(text: str | None) -> float | Literal["auto"] | None:
-    """Read a number or ``auto``.
-
-    >>> _parse_strength("auto"), _parse_strength("7.5")
-    ('auto', 7.5)
-    """
-    if text is None or text == "auto":
-        return "auto" if text else None
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(f"strength is {text!r}; expected a number, or auto") from None
-
-
 def _parse_label_strengths(words: list[str] | None) -> dict[int, float] | None:
     """Read ``LABEL=STRENGTH``.
 
@@ -244,17 +234,6 @@ def _parse_label_strengths(words: list[str] | None) -> dict[int, float] | None:
         except ValueError:
             raise ParameterError(f"--label-strength is {word!r}; expected LABEL=STRENGTH, for example 1=8") from None
     return table
-
-
-def _parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions:
-    if threshold in ("otsu", "li"):
-        method: Literal["otsu", "li"] = "otsu" if threshold == "otsu" else "li"
-        return SegmentOptions(method=method, split_touching=split, min_size_px=min_size)
-    try:
-        value = float(threshold)
-    except ValueError:
-        raise ParameterError(f"threshold is {threshold!r}; expected otsu, li, or a number from 0 to 1") from None
-    return SegmentOptions(method="manual", threshold=value, split_touching=split, min_size_px=min_size)
 
 
 @app.command()
@@ -287,7 +266,7 @@ def persistence(
         strongest=strongest, n_strengths=n_strengths,
         settings=EnhanceRequest(
             image=None, axes=axes, filter_id=model, channels=parse_channels(channels), objects_are_dark=dark,
-            segment=_parse_segment(threshold, split, min_size), device=device, precision=precision,
+            segment=parse_segment(threshold, split, min_size), device=device, precision=precision,
         ),
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
 from napari_cellenhance.workflows.progress import Progress
+from napari_cellenhance.workflows.requests import SegmentOptions
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows._file_loop import FileOutcome
@@ -36,7 +37,9 @@ __all__ = [
     "describe",
     "leave",
     "parse_channels",
+    "parse_segment",
     "parse_settings",
+    "parse_strength",
     "print_json",
     "stoppable",
     "tell_outcome",
@@ -112,6 +115,32 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
             read = value
         settings[name] = tuple(read) if isinstance(read, list) else read
     return settings
+
+
+def parse_strength(text: str | None) -> float | Literal["auto"] | None:
+    """Read a number or ``auto``.
+
+    >>> parse_strength("auto"), parse_strength("7.5")
+    ('auto', 7.5)
+    """
+    if text is None or text == "auto":
+        return "auto" if text else None
+    try:
+        return float(text)
+    except ValueError:
+        raise ParameterError(f"strength is {text!r}; expected a number, or auto") from None
+
+
+def parse_segment(threshold: str, split: bool, min_size: int) -> SegmentOptions:
+    """Read ``otsu``, ``li`` or a number."""
+    if threshold in ("otsu", "li"):
+        method: Literal["otsu", "li"] = "otsu" if threshold == "otsu" else "li"
+        return SegmentOptions(method=method, split_touching=split, min_size_px=min_size)
+    try:
+        value = float(threshold)
+    except ValueError:
+        raise ParameterError(f"threshold is {threshold!r}; expected otsu, li, or a number from 0 to 1") from None
+    return SegmentOptions(method="manual", threshold=value, split_touching=split, min_size_px=min_size)
 
 
 # --- speaking to a person -------------------------------------------------------------------
