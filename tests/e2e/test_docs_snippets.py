@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "usage" / "terminal.md"
 HELP_PAGES = (
     (), ("enhance",), ("measure",), ("persistence",), ("train", "nunet"), ("evaluate", "nunet"), ("models", "list"),
     ("models", "import"), ("demo",), ("segment",), ("train", "aep"), ("train", "voidseg"), ("denoise",),
-    ("train", "n2v"), ("evaluate", "n2v"), ("crops",), ("compare",),
+    ("train", "n2v"), ("evaluate", "n2v"), ("crops",), ("compare",), ("batch",),
 )  # fmt: skip
 
 
