@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import AxesError, ImageError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.core.recipes.classical import ClassicalEnhancer
 from napari_cellenhance.io.lazy_images import LazyPixels
 from napari_cellenhance.io.ome_zarr import ZarrImage, create_store, open_store
 from napari_cellenhance.workflows import _large_source, enhance, large_images
@@ -196,6 +197,26 @@ def test_planes_in_a_file_are_planes_like_others(tmp_path: Path) -> None:
         store.let_go()
         assert planes[1].min() == 7 and planes[0].max() == 0
         assert list(tmp_path.iterdir()) == []  # without a name: gone however the program ends
+
+
+def test_short_of_memory_tiles_become_smaller_and_finished_blocks_stay(
+    source: Path, target: Path, image: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, sides = ClassicalEnhancer.encode, []
+
+    def short(self: ClassicalEnhancer, plane: Any, region: Any, calibration: Any) -> Any:
+        sides.append(max(region.shape))
+        if len(sides) > 3 and max(region.shape) > 32:
+            raise MemoryError
+        return encode(self, plane, region, calibration)
+
+    monkeypatch.setattr(ClassicalEnhancer, "encode", short)
+    result = large_images.run(request(source, target))
+    assert sides[:4] == [64, 64, 64, 64] and max(sides[4:]) == 32
+    assert result.is_complete and any("tiles of 32 px" in text for text in result.warnings)
+    monkeypatch.undo()
+    expected = enhance.run(EnhanceRequest(image=image, axes="CYX", filter_id="gaussian", tile_px=64)).image
+    np.testing.assert_allclose(whole(target), expected, atol=1e-6)
 
 
 # --- going on ------------------------------------------------------------------------------------

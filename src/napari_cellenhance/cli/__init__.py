@@ -17,7 +17,7 @@ import typer
 from napari_cellenhance.cli import batch as batching
 from napari_cellenhance.cli import crops as cropping
 from napari_cellenhance.cli import denoise as denoising
-from napari_cellenhance.cli import evaluate_networks, teach, voidseg
+from napari_cellenhance.cli import evaluate_networks, large, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli import profile as profiling
 from napari_cellenhance.cli import restore as restoring
@@ -131,10 +131,11 @@ def _cellenhance(
 @app.command()
 def enhance(
     sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+        list[str], typer.Argument(metavar="IN", help="TIFF, PNG or OME-Zarr file(s), a folder, or a pattern in quotes.")
     ],
     target: Annotated[
-        str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif, .png), or a folder, made if missing.")
+        str,
+        typer.Argument(metavar="OUT", help="File (.ome.tif, .tif, .png), a folder, or .ome.zarr for a large image."),
     ],
     model: Annotated[str, typer.Option(help="Model or classical filter; see 'cellenhance models list'.")] = (
         _ENHANCE.filter_id
@@ -167,6 +168,11 @@ def enhance(
     tile: Annotated[
         int | None, typer.Option(min=1, help="Side of a tile, in pixels. [default: what fits the memory]")
     ] = _ENHANCE.tile_px,
+    memory_limit: Annotated[
+        int, typer.Option(min=100, metavar="MB", help="Memory to keep to; of the whole program for .ome.zarr.")
+    ] = _ENHANCE.memory_limit_mb,
+    chunk: Annotated[int | None, typer.Option(help="For .ome.zarr: side of a chunk, in pixels. [default: 512]")] = None,
+    ome_zarr: Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")] = "0.5",
     dtype: Annotated[
         Literal["float32", "uint8", "uint16"] | None,
         typer.Option(help="Pixel type; integers hold 0…1 as 0…maximum. [default: float32, in PNG uint8]"),
@@ -192,10 +198,17 @@ def enhance(
     settings = EnhanceRequest(
         image=None, axes=axes, filter_id=model, strength=parse_strength(strength), channels=parse_channels(channels),
         objects_are_dark=_ENHANCE.objects_are_dark if dark is None else dark, statistics=statistics, device=device,
-        precision=precision, tile_px=tile,
+        precision=precision, tile_px=tile, memory_limit_mb=memory_limit,
         segment=parse_segment(threshold, split, min_size) if labels is not None else None,
         blobs=BlobOptions(min_radius_px=radius[0], max_radius_px=radius[1]) if points is not None else None,
     )  # fmt: skip
+    if large.is_large(sources, target):
+        if strength_map is not None or report is not None:
+            raise ParameterError("a strength map or a report cannot go with .ome.zarr; leave them out")
+        large.enhance_large(
+            sources, target, settings, dtype=dtype, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet
+        )
+        return
     request = files.FilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, labels=labels, points=points,
         strength_map=strength_map, label_strengths=_parse_label_strengths(label_strength), strength_edge_px=soft_edges,
