@@ -93,6 +93,7 @@ evaluate.command("paint")(evaluate_networks.paint)
 evaluate.command("n2v")(evaluate_networks.n2v)
 evaluate.command("care")(restoring.evaluate_care)
 evaluate.command("voidseg")(voidseg.evaluate_voidseg)
+evaluate.command("semantic")(separating.evaluate_semantic)
 app.add_typer(evaluate, name="evaluate")
 
 

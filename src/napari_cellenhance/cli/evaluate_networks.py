@@ -15,6 +15,8 @@ from napari_cellenhance.cli.words import (
     ProgressLine,
     Quiet,
     leave,
+    parse_whole,
+    parse_words,
     stoppable,
 )  # fmt: skip
 from napari_cellenhance.core.errors import ParameterError
@@ -85,9 +87,9 @@ def aep(
 
     request = EvaluateAEPRequest(
         data=tuple(data), out=out, data_root=data_root, max_images=max_images, tile_px=tile, has_border=border,
-        is_stretched=stretch, n_folds=n_folds, folds=_numbers(only_folds, "--only-folds"),
-        seeds=_numbers(seeds, "--seeds"), degradations=_words(degradations), variants=_words(networks),
-        prefilters=_all_prefilters() if prefilters == "all" else _words(prefilters), n_steps=steps,
+        is_stretched=stretch, n_folds=n_folds, folds=parse_whole(only_folds, "--only-folds"),
+        seeds=parse_whole(seeds, "--seeds"), degradations=parse_words(degradations), variants=parse_words(networks),
+        prefilters=_all_prefilters() if prefilters == "all" else parse_words(prefilters), n_steps=steps,
         batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, schedule=schedule,
         validate_every=validate_every, is_augmented=augment, min_object_px=min_object, device=device,
         precision=precision,
@@ -134,8 +136,8 @@ def paint(
 
     request = EvaluatePaintRequest(
         data=tuple(data), out=out, data_root=data_root, n_images=n_images, n_unseen=n_unseen, has_border=border,
-        is_stretched=stretch, amounts=_words(amounts), width_px=width, length_px=length,
-        seeds=_numbers(seeds, "--seeds"), methods=_words(methods), times_s=_seconds(times), crop_px=crop,
+        is_stretched=stretch, amounts=parse_words(amounts), width_px=width, length_px=length,
+        seeds=parse_whole(seeds, "--seeds"), methods=parse_words(methods), times_s=_seconds(times), crop_px=crop,
         batch_size=batch_size, learning_rate=learning_rate, device=device, precision=precision,
     )  # fmt: skip
     module = None if start is None else open_start(start)
@@ -146,30 +148,9 @@ def paint(
     leave(is_stopped=not result.is_complete)
 
 
-def _words(text: str) -> tuple[str, ...]:
-    """Read words between commas.
-
-    >>> _words("as acquired, noise")
-    ('as acquired', 'noise')
-    """
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read whole numbers between commas.
-
-    >>> _numbers("0, 2", "--seeds")
-    (0, 2)
-    """
-    try:
-        return tuple(int(word) for word in _words(text))
-    except ValueError:
-        raise ParameterError(f"{option} is {text!r}; expected whole numbers between commas, such as 0,1,2") from None
-
-
 def _seconds(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in _words(text))
+        return tuple(float(word) for word in parse_words(text))
     except ValueError:
         raise ParameterError(f"--times is {text!r}; expected seconds between commas, such as 1,5,20") from None
 

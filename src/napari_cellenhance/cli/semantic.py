@@ -1,4 +1,4 @@
-"""``cellenhance train semantic``, ``separate``: keep one kind of object, or what stands still."""
+"""``cellenhance train semantic``, ``evaluate semantic``, ``separate``: keep one kind of object, or what stays."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from napari_cellenhance.cli.words import (
     leave,
     parse_channels,
     parse_settings,
+    parse_whole,
+    parse_words,
     stoppable,
     tell_outcome,
 )
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.postprocess import CleanOptions, Method
 from napari_cellenhance.core.synthetic_pairs import PRESETS
+from napari_cellenhance.workflows.evaluate_semantic import EvaluateSemanticRequest
 from napari_cellenhance.workflows.separate import MOVING, SeparateRequest
 from napari_cellenhance.workflows.train_semantic import SemanticRequest, of_preset
 
-__all__ = ["separate", "train_semantic"]
+__all__ = ["evaluate_semantic", "separate", "train_semantic"]
 
 # The one declaration of each default is in the requests; an empty one hands them over.
 _TRAIN = SemanticRequest(data="", out="")
 _SEPARATE = SeparateRequest(image=None, axes="")
 _OBJECTS = CleanOptions()
+_EVALUATE = EvaluateSemanticRequest()
 
 
 def train_semantic(
@@ -246,3 +250,68 @@ def _objects(
         split_touching=known.split_touching if split is None else split,
         min_size_px=known.min_size_px if min_size is None else min_size,
     )  # fmt: skip
+
+
+def evaluate_semantic(
+    data: Annotated[Path, typer.Argument(help="JSON list of objects, channels and scenes.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Results; made if missing. What is there already is not computed again."),
+    ],
+    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    parts: Annotated[str, typer.Option(help=f"Out of {', '.join(_EVALUATE.parts)}; between commas.")] = ",".join(
+        _EVALUATE.parts
+    ),
+    methods: Annotated[str, typer.Option(help=f"Out of {', '.join(_EVALUATE.methods)}; between commas.")] = ",".join(
+        _EVALUATE.methods
+    ),
+    movie: Annotated[
+        list[Path] | None, typer.Option(help="A real movie to look at; again for more. It gets no scores.")
+    ] = None,
+    crops: Annotated[str, typer.Option(help="Crops of each kind, several for a curve: 5,10,25,50,100.")] = ",".join(
+        map(str, _EVALUATE.crops)
+    ),
+    seeds: Annotated[str, typer.Option(help="Each draws other crops and weights: 0,1,2.")] = ",".join(
+        map(str, _EVALUATE.seeds)
+    ),
+    max_images: Annotated[int, typer.Option(min=0, help="Labelled images read of each source; 0: all.")] = (
+        _EVALUATE.max_images
+    ),
+    scene: Annotated[int, typer.Option(min=32, help="Side of images to test on, in pixels.")] = _EVALUATE.scene_px,
+    patch: Annotated[int, typer.Option(min=32, help="Side of images to learn from, a multiple of 32.")] = (
+        _EVALUATE.patch_px
+    ),
+    tests: Annotated[int, typer.Option(min=1, help="Images to test on, of each degree of overlap.")] = (
+        _EVALUATE.n_test
+    ),
+    frames: Annotated[int, typer.Option(min=3, help="Frames of a movie.")] = _EVALUATE.n_frames,
+    lag: Annotated[int, typer.Option(min=1, help="Frames between the two of a pair.")] = _EVALUATE.lag,
+    steps: Annotated[int, typer.Option(min=1, help="Updates of each training.")] = _EVALUATE.n_steps,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per update.")] = _EVALUATE.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _EVALUATE.learning_rate,
+    width: Annotated[int, typer.Option(min=1, help="Maps of the filter; 48 as published, less is faster.")] = (
+        _EVALUATE.width
+    ),
+    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = (
+        _EVALUATE.validate_every
+    ),
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _EVALUATE.device,
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score the semantic filter where the truth is exact, beside other ways; Ctrl-C keeps what is done."""
+    from napari_cellenhance.workflows.evaluate_semantic import run, to_markdown
+
+    request = EvaluateSemanticRequest(
+        data=data, out=out, data_root=data_root, parts=parse_words(parts), methods=parse_words(methods),
+        movies=tuple(movie or ()), crops=parse_whole(crops, "--crops"), seeds=parse_whole(seeds, "--seeds"),
+        max_images=max_images, scene_px=scene, patch_px=patch, n_test=tests, n_frames=frames, lag=lag, n_steps=steps,
+        batch_size=batch_size, learning_rate=learning_rate, width=width, validate_every=validate_every, device=device,
+        precision=precision,
+    )  # fmt: skip
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if not quiet and result.rows:
+        typer.echo(to_markdown(result))
+    leave(is_stopped=not result.is_complete)

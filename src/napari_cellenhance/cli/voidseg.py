@@ -15,6 +15,8 @@ from napari_cellenhance.cli.words import (
     Quiet,
     leave,
     parse_settings,
+    parse_whole,
+    parse_words,
     stoppable,
 )  # fmt: skip
 from napari_cellenhance.core.errors import ParameterError
@@ -176,8 +178,8 @@ def evaluate_voidseg(
 
     request = EvaluateVoidSegRequest(
         data=data, out=out, data_root=data_root, test_source=test_source, max_train=max_train, max_test=max_test,
-        patch_px=patch, sigmas=_numbers(noise, "--noise"), n_labelled=_whole(labelled, "--labelled"),
-        methods=tuple(word.strip() for word in methods.split(",") if word.strip()), seeds=_whole(seeds, "--seeds"),
+        patch_px=patch, sigmas=_numbers(noise, "--noise"), n_labelled=parse_whole(labelled, "--labelled"),
+        methods=parse_words(methods), seeds=parse_whole(seeds, "--seeds"),
         normalization=normalization, n_steps=steps, denoiser_steps=denoiser_steps,
         depth=depth, width=width, crop_px=crop, batch_size=batch_size,
         schedule=schedule, validate_every=validate_every, patience=patience, device=device, precision=precision,
@@ -199,15 +201,3 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
         return tuple(float(word) for word in text.split(",") if word.strip())
     except ValueError:
         raise ParameterError(f"{option} is {text!r}; expected numbers between commas, such as 10,20") from None
-
-
-def _whole(text: str, option: str) -> tuple[int, ...]:
-    """Read whole numbers between commas.
-
-    >>> _whole("0, 2", "--seeds")
-    (0, 2)
-    """
-    try:
-        return tuple(int(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise ParameterError(f"{option} is {text!r}; expected whole numbers between commas, such as 0,1,2") from None

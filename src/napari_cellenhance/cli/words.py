@@ -40,6 +40,8 @@ __all__ = [
     "parse_segment",
     "parse_settings",
     "parse_strength",
+    "parse_whole",
+    "parse_words",
     "print_json",
     "stoppable",
     "tell_outcome",
@@ -96,6 +98,27 @@ def parse_channels(text: str) -> Literal["all", "grey"] | tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ParameterError(f"channels are {text!r}; expected all, grey, or numbers such as 0,2") from None
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Read words between commas.
+
+    >>> parse_words("as acquired, noise")
+    ('as acquired', 'noise')
+    """
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def parse_whole(text: str, option: str) -> tuple[int, ...]:
+    """Read whole numbers between commas.
+
+    >>> parse_whole("0, 2", "--seeds")
+    (0, 2)
+    """
+    try:
+        return tuple(int(word) for word in parse_words(text))
+    except ValueError:
+        raise ParameterError(f"{option} is {text!r}; expected whole numbers between commas, such as 0,1,2") from None
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:
