@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def test_tiff_to_zarr_to_zarr(source: Path, folder: Path, picture: NDArray[np.ui
     made = open_store(second)
     assert (made.levels[0].dtype, made.pixel_size_um) == (np.uint8, {"Y": 0.5, "X": 0.5})
     assert made.provenance is not None and made.provenance["earlier"]["filter"] == "gamma"
+
+
+def test_an_image_inside_a_plate(source: Path, folder: Path) -> None:
+    call("enhance", source, folder / "a.ome.zarr", "--model", "gamma", "-q")
+    inside = folder / "plate.ome.zarr" / "A" / "1" / "0"
+    shutil.copytree(folder / "a.ome.zarr", inside)
+    ended = call("enhance", inside, folder / "b.ome.zarr", "--model", "gamma", "-q")
+    assert (ended.exit_code, ended.output) == (0, "")
+    ended = call("enhance", inside, folder / "b.tif", "--model", "gamma")
+    assert ended.exit_code == 2 and "ending in .ome.zarr" in ended.stderr
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(

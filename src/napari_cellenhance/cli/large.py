@@ -23,7 +23,10 @@ def is_large(sources: Sequence[str], target: str) -> bool:
     >>> is_large(["cells.tif"], "out.ome.zarr/"), is_large(["cells.tif"], "out.ome.tif")
     (True, False)
     """
-    return any(Path(path).suffix.lower() == ".zarr" for path in (*sources, target))
+    from napari_cellenhance.io.lazy_images import is_zarr
+
+    # An image inside a plate has no ending of its own.
+    return any(Path(path).suffix.lower() == ".zarr" for path in (*sources, target)) or any(map(is_zarr, sources))
 
 
 def enhance_large(

@@ -177,7 +177,8 @@ def _ordered_keys(values: NDArray[Any]) -> NDArray[Any]:
         return bits
     sign = bits.dtype.type(1 << (dtype.itemsize * 8 - 1))
     if dtype.kind == "i":
-        return np.bitwise_xor(bits, sign)
+        flipped: NDArray[Any] = bits ^ sign
+        return flipped
     # Sign and magnitude: the larger the bits of a negative number, the smaller it is.
     return np.where(bits & sign, ~bits, bits | sign)
 
@@ -190,7 +191,8 @@ def _values_of(keys: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         return keys
     sign = keys.dtype.type(1 << (dtype.itemsize * 8 - 1))
     if dtype.kind == "i":
-        return np.bitwise_xor(keys, sign).view(dtype)
+        flipped: NDArray[Any] = keys ^ sign
+        return flipped.view(dtype)
     return np.where(keys & sign, keys ^ sign, ~keys).view(dtype)
 
 

@@ -45,6 +45,8 @@ OnNote = Callable[[str], None]
 _PROGRAM_MB = 450
 """What the program itself takes: Python, numpy, torch, a loaded network."""
 _MB = 10**6
+_LEAST_MB = 50
+"""For the filter, however small the limit is."""
 _PYRAMID_PX = 1024
 _STACK = -1
 """Stands for time and plane where a whole stack is meant."""
@@ -179,7 +181,7 @@ def run(
             request.settings, image=source.pixels, axes=source.axes, source_name=Path(request.source).name,
             pixel_size_um=image.pixel_size_um, earlier=image.provenance,
         )  # fmt: skip
-        engine = _open_engine(settings, spec, on_progress)
+        engine = _open_engine(settings, spec, source, on_progress)
         header = _header(request, source, settings, spec, engine, image.identity)
         try:
             opened = _Target.open(request, source, header)
@@ -198,16 +200,33 @@ def run(
         return work.result(is_complete)
 
 
-def _open_engine(settings: EnhanceRequest, spec: catalog.FilterSpec, on_progress: OnProgress) -> Engine | None:
-    """Load the filter with its share of the memory: half of it; None for strength 0."""
+def _open_engine(
+    settings: EnhanceRequest, spec: catalog.FilterSpec, source: LargeSource, on_progress: OnProgress
+) -> Engine | None:
+    """Load the filter, to keep to what the rest leaves of the memory; None for strength 0."""
     if strength_of(settings, spec) == 0.0:
         return None
     on_progress(Progress(n_done=0, n_total=0, message=f"Loading {spec.info.title}"))
+    left_mb = int(settings.memory_limit_mb - _rest_mb(source, settings))
     opened = catalog.open_enhancer(
-        settings.filter_id, settings.device, settings.precision,
-        memory_limit_mb=max(1, settings.memory_limit_mb // 2), cache_folder=settings.cache_folder,
+        settings.filter_id, settings.device, settings.precision, memory_limit_mb=max(_LEAST_MB, left_mb),
+        cache_folder=settings.cache_folder,
     )  # fmt: skip
     return Engine(opened, settings.tile_px)
+
+
+def _rest_mb(source: LargeSource, settings: EnhanceRequest) -> float:
+    """Memory beside the filter's own: the program, a plane if it is kept, windows on their way."""
+    from napari_cellenhance.workflows._large_source import READ_PX
+
+    plane_mb = source.plane_px * 4 / _MB
+    windows_mb = min(source.plane_px, READ_PX**2) * (source.dtype.itemsize + 24) / _MB
+    return float(_PROGRAM_MB + windows_mb + (plane_mb if plane_mb <= _plane_limit_mb(settings) else 0.0))
+
+
+def _plane_limit_mb(settings: EnhanceRequest) -> float:
+    """Normalised planes up to this size stay in memory."""
+    return settings.memory_limit_mb / 4
 
 
 def _header(
@@ -242,11 +261,10 @@ def _header(
 def _need(request: LargeRequest, source: LargeSource, engine: Engine | None) -> str:
     """How much memory and disk the run will take."""
     limit_mb = request.settings.memory_limit_mb
-    need = _PROGRAM_MB + _buffers_mb(source)
+    need = _rest_mb(source, request.settings)
     if engine is not None:
         side = min(engine.tile_px, max(source.shape[-2:])) + 2 * (getattr(engine.opened.enhancer, "halo_px", 0) or 0)
-        plane_mb = source.plane_px * 4 / _MB
-        need += side * side * engine.opened.bytes_per_px / _MB + (plane_mb if plane_mb <= limit_mb / 4 else 0)
+        need += side * side * engine.opened.bytes_per_px / _MB
     item = np.dtype(request.dtype or ("float32" if engine is not None else source.dtype)).itemsize
     disk = int(np.prod(source.shape)) * item * 4 // 3
     free = shutil.disk_usage(Path(request.target).absolute().parent).free
@@ -255,14 +273,8 @@ def _need(request: LargeRequest, source: LargeSource, engine: Engine | None) -> 
         f"({_size(free)} are free)."
     )
     if need > limit_mb:
-        note += " That is more than the limit even in the smallest tiles."
+        note += " That is more than the limit, with tiles as small as they can be."
     return note
-
-
-def _buffers_mb(source: LargeSource) -> float:
-    from napari_cellenhance.workflows._large_source import READ_PX
-
-    return float(min(source.plane_px, READ_PX**2) * (source.dtype.itemsize + 24) / _MB)
 
 
 def _size(n_bytes: float) -> str:
@@ -376,7 +388,7 @@ class _LargeRun:
         if header["memory_limit_mb"] != self.settings.memory_limit_mb:
             self.warnings.append("Continued with another memory limit: the last bits of the values may differ.")
         parent = Path(self.request.target).absolute().parent
-        self.planes: PlaneStore = PlaneStore(parent, self.settings.memory_limit_mb * _MB // 4)
+        self.planes: PlaneStore = PlaneStore(parent, int(_plane_limit_mb(self.settings) * _MB))
         self._started = time.monotonic()
 
     def enhance(self) -> bool:
