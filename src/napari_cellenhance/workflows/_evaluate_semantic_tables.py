@@ -132,10 +132,12 @@ def _by_crops(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _means(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, int]]) -> list[str]:
-    return [
-        mean_sd([row[name] for row in rows if not math.isnan(row[name])], n_digits)
-        for name, (_, n_digits) in columns.items()
-    ]
+    """Cells of a line; a single seed has no scatter."""
+    cells = []
+    for name, (_, n_digits) in columns.items():
+        values = [row[name] for row in rows if not math.isnan(row[name])]
+        cells.append(f"{values[0]:.{n_digits}f}" if len(values) == 1 else mean_sd(values, n_digits))
+    return cells
 
 
 def write_tables(result: SemanticEvaluation, request: EvaluateSemanticRequest) -> list[Path]:
