@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError, WriteError
 from napari_cellenhance.io import images
 from napari_cellenhance.io.images import read, read_provenance, write
-from napari_cellenhance.workflows import _batch_files, batch, catalog, enhance
+from napari_cellenhance.workflows import _batch_files, batch, catalog, enhance, restore, separate
 from napari_cellenhance.workflows._batch_plan import plan_tasks
 from napari_cellenhance.workflows.batch import BatchRequest, BatchResult
 from napari_cellenhance.workflows.batch_recipe import Recipe
 from napari_cellenhance.workflows.denoise import DenoiseRequest
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
+from napari_cellenhance.workflows.restore import RestoreRequest, RestoreResult
+from napari_cellenhance.workflows.separate import SeparateRequest, SeparateResult
 
 GAMMA = EnhanceRequest(image=None, axes="", filter_id="gamma")
 RECIPE = Recipe(steps=(GAMMA,))
@@ -139,6 +141,43 @@ def test_steps_follow_each_other_and_the_record_tells_of_both(plate: Path, tmp_p
     np.testing.assert_array_equal(found, np.rint(second.astype(np.float64) * 255))
 
 
+def test_further_pictures_of_restoring_and_separating_are_written_beside(
+    plate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With models that pretend: they hand over arithmetic on the image."""
+    monkeypatch.setattr(batch, "fingerprint", lambda recipe: "pretended")
+    monkeypatch.setattr(restore, "open_restorer", lambda *a, **k: None)
+    monkeypatch.setattr(separate, "open_separator", lambda *a, **k: None)
+
+    def restoring(job: RestoreRequest, *rest: Any, **more: Any) -> RestoreResult:
+        grey = job.image.astype(np.float32)
+        return RestoreResult(image=grey + 1, uncertainty=grey / 2, axes="YX", provenance={"step": "restore"})
+
+    def separating(job: SeparateRequest, *rest: Any, **more: Any) -> SeparateResult:
+        grey = job.image.astype(np.float32)
+        return SeparateResult(
+            target=grey / 4, remainder=grey * 0.75, unwanted=None, background=None, boxes=(), axes="YX",
+            labels=(job.image > 128).astype(np.uint32), labels_axes="YX", provenance={"step": "separate"},
+        )  # fmt: skip
+
+    monkeypatch.setattr(restore, "apply", restoring)
+    monkeypatch.setattr(separate, "apply", separating)
+    restored = RestoreRequest(image=None, axes="", model_id="m")
+    run(plate / "a.tif", tmp_path / "r", Recipe(steps=(restored,), dtype="same"))
+    image = picture(0)
+    np.testing.assert_array_equal(read(tmp_path / "r" / "a_uncertainty.ome.tif").image, image.astype(np.float32) / 2)
+    found = read(tmp_path / "r" / "a.ome.tif").image
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.minimum(image.astype(int) + 1, 255))
+    separated = SeparateRequest(image=None, axes="", model_id="m", has_objects=True)
+    run(plate / "a.tif", tmp_path / "s", Recipe(steps=(separated,), measure=True))
+    np.testing.assert_array_equal(read(tmp_path / "s" / "a_remainder.ome.tif").image, image.astype(np.float32) * 0.75)
+    np.testing.assert_array_equal(read(tmp_path / "s" / "a_labels.ome.tif").image, image > 128)
+    with (tmp_path / "s" / "a_objects.csv").open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["raw_mean"]) == pytest.approx(image[image > 128].mean())
+
+
 # --- which files, and where to -----------------------------------------------------------------
 
 
@@ -163,6 +202,13 @@ def test_results_within_the_folder_are_no_sources(plate: Path) -> None:
     assert list(states(run(plate, plate / "out", is_recursive=True)).values()) == ["skipped"] * 4
     with pytest.raises(ParameterError, match="holds the images themselves"):
         run(plate, plate)
+
+
+def test_further_results_take_no_other_place(plate: Path, tmp_path: Path) -> None:
+    write(plate / "a_remainder.tif", picture(5), "YX", dtype="keep")
+    assert len(plan_tasks(plate, tmp_path / "out")) == 5
+    with pytest.raises(ParameterError, match="same name"):
+        plan_tasks(plate, tmp_path / "out", beside=("remainder",))
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
@@ -218,9 +264,14 @@ def test_strange_files_are_left_alone(plate: Path, tmp_path: Path) -> None:
     out.mkdir()
     (out / "a.ome.tif").write_text("precious")
     result = run(plate, out)
-    assert states(result)["a.tif"] == "failed" and "no batch wrote it" in result.outcomes[0].error
+    assert states(result)["a.tif"] == "failed" and "no batch made it of this image" in result.outcomes[0].error
     assert (out / "a.ome.tif").read_text() == "precious"
     assert run(plate, out, overwrite=True).n_done == 4
+    # The same name on another plate is another image.
+    other = tmp_path / "plate2"
+    other.mkdir()
+    write(other / "a.tif", picture(7), "YX", dtype="keep")
+    assert states(run(other, out)) == {"a.tif": "failed"} and run(plate, out).n_skipped == 4
 
 
 # --- again ----------------------------------------------------------------------------------------

@@ -49,18 +49,18 @@ def results_of(task: Task, names: tuple[str, ...]) -> tuple[Path, ...]:
     return (*(path for path in first if path is not None), task.image)
 
 
-def refuse_strangers(results: tuple[Path, ...], journal: Journal, overwrite: bool) -> None:
-    """Refuse to replace files that no batch wrote.
+def refuse_strangers(task: Task, names: tuple[str, ...], journal: Journal, overwrite: bool) -> None:
+    """Refuse to replace files that no batch made of the same image.
 
     Raises
     ------
     TargetExistsError
         One is there already.
     """
-    for path in results:
-        if path.exists() and not overwrite and not journal.is_ours(path):
+    for path in results_of(task, names):
+        if path.exists() and not overwrite and not journal.is_of(path, task.source):
             raise TargetExistsError(
-                f"{path} exists already, and no batch wrote it; choose another folder, or overwrite"
+                f"{path} exists already, and no batch made it of this image; choose another folder, or overwrite"
             )
 
 
@@ -74,10 +74,9 @@ def write_file(
     WriteError
         As ``io.images.write``; files that are there already are whole, and the next run replaces them.
     """
-    results = results_of(task, opened.names)
-    refuse_strangers(results, journal, overwrite)
+    refuse_strangers(task, opened.names, journal, overwrite)
     task.image.parent.mkdir(parents=True, exist_ok=True)
-    journal.begin(task, results)
+    journal.begin(task, results_of(task, opened.names))
     written: list[Path] = []
     for name in opened.names:
         if name in made.beside:

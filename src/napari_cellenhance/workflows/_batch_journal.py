@@ -81,7 +81,7 @@ class Journal:
         self._path = folder / NAME
         self._stream: IO[bytes] | None = None
         self._finished: dict[str, Finished] = {}
-        self._ours: set[str] = set()
+        self._source_of: dict[str, str] = {}
         self._begun: dict[str, list[str]] = {}
         self._read()
 
@@ -96,14 +96,13 @@ class Journal:
                 name = str(entry["name"])
                 if entry["state"] == "begun":
                     self._begun[name] = [str(result) for result in entry["results"]]
-                    self._ours.update(self._begun[name])
+                    self._source_of |= dict.fromkeys(self._begun[name], str(entry["path"]))
                     self._finished.pop(name, None)
                 else:
                     self._finished[name] = Finished(
                         Stamp(**entry["source"]), entry["recipe"], entry["sizes"], entry["n_objects"],
                         tuple(entry["warnings"]),
                     )  # fmt: skip
-                    self._ours.update(self._finished[name].sizes)
                     self._begun.pop(name, None)
             except (ValueError, KeyError, TypeError):
                 continue  # cut off when the run was killed
@@ -136,7 +135,7 @@ class Journal:
         known = self._finished.get(task.name)
         if known is None or known.recipe != recipe or not known.stamp.still_holds(task.source):
             return None
-        if str(task.image.relative_to(self._folder)) not in known.sizes:
+        if self._name(task.image) not in known.sizes:
             return None
         for name, size in known.sizes.items():
             path = self._folder / name
@@ -144,15 +143,15 @@ class Journal:
                 return None
         return known
 
-    def is_ours(self, path: Path) -> bool:
-        """Whether an earlier run of a batch wrote, or began to write, a result; it may be replaced."""
-        return str(path.relative_to(self._folder)) in self._ours
+    def is_of(self, path: Path, source: Path) -> bool:
+        """Whether a batch wrote, or began to write, a result of the same image; it may be replaced."""
+        return self._source_of.get(self._name(path)) == str(source.resolve())
 
     def begin(self, task: Task, results: Iterable[Path]) -> None:
         """Note what will be written."""
-        names = [str(path.relative_to(self._folder)) for path in results]
-        self._ours.update(names)
-        self._add({"name": task.name, "state": "begun", "results": names})
+        names, source = [self._name(path) for path in results], str(task.source.resolve())
+        self._source_of |= dict.fromkeys(names, source)
+        self._add({"name": task.name, "state": "begun", "path": source, "results": names})
 
     def finish(self, task: Task, finished: Finished) -> None:
         """Note that all of it is there."""
@@ -165,7 +164,10 @@ class Journal:
 
     def sizes_of(self, results: Sequence[Path]) -> dict[str, int]:
         """Results and their sizes, as :class:`Finished` keeps them."""
-        return {str(path.relative_to(self._folder)): path.stat().st_size for path in results}
+        return {self._name(path): path.stat().st_size for path in results}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
 
     def _add(self, entry: dict[str, Any]) -> None:
         assert self._stream is not None

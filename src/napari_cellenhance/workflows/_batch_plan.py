@@ -54,6 +54,7 @@ def plan_tasks(
     *,
     is_recursive: bool = False,
     has_labels: bool = False,
+    beside: Sequence[str] = (),
     table_ending: str = "",
 ) -> tuple[Task, ...]:
     """Find the files and name their results; sub-folders are kept below ``target``.
@@ -70,6 +71,8 @@ def plan_tasks(
         Take the images of sub-folders of a folder too.
     has_labels : bool
         Plan a file for labels.
+    beside : sequence of str
+        Names of further results, which must not take the place of others.
     table_ending : str
         Plan a table with this ending, e.g. ``.csv``.
 
@@ -102,6 +105,10 @@ def plan_tasks(
                     table=here / f"{stem}_objects{table_ending}" if table_ending else None,
                 )
             )  # fmt: skip
+    taken = {path for task in tasks for path in (task.image, task.labels)}
+    for path in (task.beside(name) for task in tasks for name in beside):
+        if path in taken:
+            raise ParameterError(f"two results would have the same name {path}; rename an image, or make two batches")
     return tuple(tasks)
 
 

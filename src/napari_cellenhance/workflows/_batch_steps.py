@@ -23,7 +23,7 @@ from napari_cellenhance.workflows.segment_model import SegmentModelRequest
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile
 
-__all__ = ["Machine", "Made", "OpenedRecipe", "open_recipe"]
+__all__ = ["Machine", "Made", "OpenedRecipe", "beside_of", "open_recipe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,16 @@ def _with_labels(made: Made, recipe: Recipe, on_progress: OnProgress) -> Made:
     return replace(made, labels=found.labels, labels_axes=made.axes.replace("S", ""))
 
 
+def beside_of(recipe: Recipe) -> tuple[str, ...]:
+    """Pictures that may be written beside the result; whether a restoration has an uncertainty, its model knows."""
+    match recipe.steps[-1]:
+        case RestoreRequest():
+            return ("uncertainty",)
+        case separate.SeparateRequest():
+            return ("remainder",)
+    return ()
+
+
 def open_recipe(recipe: Recipe, machine: Machine, on_progress: OnProgress) -> OpenedRecipe:
     """Load the models of all steps.
 
@@ -123,34 +133,31 @@ def open_recipe(recipe: Recipe, machine: Machine, on_progress: OnProgress) -> Op
         One cannot be had, or cannot run here.
     """
     steps = []
-    names: tuple[str, ...] = ()
     for step in recipe.steps:
         on_progress(Progress(n_done=0, n_total=0, message=f"Loading {title_of(step)}"))
-        apply, names = _open(step, machine)
-        steps.append(apply)
-    return OpenedRecipe(recipe, tuple(steps), names)
+        steps.append(_open(step, machine))
+    return OpenedRecipe(recipe, tuple(steps), beside_of(recipe))
 
 
-def _open(step: Step, machine: Machine) -> tuple[Apply, tuple[str, ...]]:
-    """One step, and the names of what it makes besides; only those of the last step are written."""
+def _open(step: Step, machine: Machine) -> Apply:
     where = (machine.device, machine.precision)
     match step:
         case EnhanceRequest():
             filter_ = catalog.open_enhancer(
                 step.filter_id, *where, memory_limit_mb=machine.memory_limit_mb, cache_folder=machine.cache_folder
             )
-            return _enhancing(step, filter_), ()
+            return _enhancing(step, filter_)
         case DenoiseRequest():
             denoiser = denoise.open_denoiser(step.model_id, *where, cache_folder=machine.cache_folder)
-            return _denoising(step, denoiser), ()
+            return _denoising(step, denoiser)
         case RestoreRequest():
             restorer = restore.open_restorer(step.model_id, *where, cache_folder=machine.cache_folder)
-            return _restoring(step, restorer), ("uncertainty",) if restorer.restorer.is_probabilistic else ()
+            return _restoring(step, restorer)
         case SegmentModelRequest():
             segmenter = segment_model.open_segmenter(step.model_id, *where, cache_folder=machine.cache_folder)
-            return _segmenting(step, segmenter), ()
+            return _segmenting(step, segmenter)
     separator = separate.open_separator(step.model_id, *where, cache_folder=machine.cache_folder)
-    return _separating(step, separator), ("remainder",)
+    return _separating(step, separator)
 
 
 def _enhancing(step: EnhanceRequest, opened: Any) -> Apply:

@@ -25,13 +25,12 @@ from napari_cellenhance.workflows._batch_files import (
     TableKind,
     read_file,
     refuse_strangers,
-    results_of,
     write_file,
 )
 from napari_cellenhance.workflows._batch_journal import Finished, Journal
 from napari_cellenhance.workflows._batch_plan import Task, plan_tasks
 from napari_cellenhance.workflows._batch_report import OBJECTS, REPORT, BatchOutcome, write_report
-from napari_cellenhance.workflows._batch_steps import Machine, Made, OpenedRecipe, open_recipe
+from napari_cellenhance.workflows._batch_steps import Machine, Made, OpenedRecipe, beside_of, open_recipe
 from napari_cellenhance.workflows.batch_recipe import Recipe, fingerprint, write_recipe
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
@@ -183,7 +182,7 @@ def run(
         check_parquet()
     tasks = plan_tasks(
         request.source, out, is_recursive=request.is_recursive, has_labels=recipe.finds_objects,
-        table_ending=f".{request.tables}" if recipe.measure else "",
+        beside=beside_of(recipe), table_ending=f".{request.tables}" if recipe.measure else "",
     )  # fmt: skip
     made_by = fingerprint(recipe)
     try:
@@ -279,7 +278,7 @@ class _Batch:
             finished = self._journal.finished(task, self._made_by)
             if finished is not None:
                 return finished
-        refuse_strangers(results_of(task, ()), self._journal, self._request.overwrite)
+        refuse_strangers(task, (), self._journal, self._request.overwrite)
         return read_file(task)
 
     def _take(self, task: Task, future: Future[Loaded | Finished], writing: ThreadPoolExecutor) -> _Pending:
@@ -294,6 +293,7 @@ class _Batch:
             self._clock.skip(task.index)
             return _Pending(task, started, _skipped(task, loaded))
         opened = self._open()  # what it raises concerns all files
+        started = time.monotonic()
         made = _attempt(lambda: opened.apply(loaded.file, task.source, lambda progress: self._on_tile(task, progress)))
         self._clock.done(task.index)
         self._share = 0.0

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
@@ -379,13 +378,14 @@ def _step_from_dict(data: Any, name: str) -> Step:
 
 def _filled(kind: type[Any], values: Any, name: str) -> Any:
     """An object of a dataclass from JSON; unknown fields and wrong types become one sentence."""
+    checker = _checker(kind)
     try:
-        checked = _checker(kind).model_validate(values)
+        checked = checker.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else "value"
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_checker(kind).model_fields)
+            known = ", ".join(checker.model_fields)
             raise ParameterError(f"{name} has a field {place!r}; expected some of {known}") from error
         raise ParameterError(f"{name}: {place} is {first['input']!r}; {first['msg']}") from error
     given = {field: getattr(checked, field) for field in checked.model_fields_set}
@@ -394,7 +394,6 @@ def _filled(kind: type[Any], values: Any, name: str) -> Any:
     return kind(**given)
 
 
-@cache
 def _checker(kind: type[Any]) -> type[BaseModel]:
     """What JSON may say of a dataclass."""
     hints, names = get_type_hints(kind), _names_of(kind)
@@ -410,7 +409,7 @@ def _checker(kind: type[Any]) -> type[BaseModel]:
 
 def _strict(hint: Any, name: str) -> Any:
     """Make a hint with a dataclass in it refuse unknown fields, which pydantic would pass over."""
-    inner = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+    inner = next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)
     if inner is None:
         return hint
 

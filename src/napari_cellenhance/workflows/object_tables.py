@@ -117,7 +117,7 @@ def _rows_of_plane(
     from skimage.measure import regionprops_table
 
     height, width = sizes_um
-    shape = regionprops_table(ids, properties=_SHAPE)
+    shape = regionprops_table(ids, properties=_SHAPE)  # type: ignore[no-untyped-call]
     table: dict[str, NDArray[Any]] = {
         "area_px": shape["area"], "area_um2": shape["area"] * height * width,
         "centroid_y_px": shape["centroid-0"], "centroid_x_px": shape["centroid-1"],
@@ -129,7 +129,7 @@ def _rows_of_plane(
         "solidity": shape["solidity"],
     }  # fmt: skip
     for name, plane in zip(names, planes, strict=True):
-        bright = regionprops_table(
+        bright = regionprops_table(  # type: ignore[no-untyped-call]
             ids, plane, properties=("intensity_mean", "intensity_min", "intensity_max"), extra_properties=(_sd, _sum)
         )
         table |= {
