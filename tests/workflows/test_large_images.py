@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import AxesError, ImageError, ParameterError, TargetExistsError, WriteError
@@ -319,6 +321,20 @@ def test_killed_between_the_name_and_the_end(source: Path, target: Path, monkeyp
         target=target, is_complete=True, n_done=0, n_total=0
     )
     assert not journal_of(target).exists()
+
+
+def test_a_journal_alone_does_not_make_an_older_result_the_new_one(source: Path, target: Path) -> None:
+    large_images.run(request(source, target))
+    provenance = open_store(target).provenance
+    assert provenance is not None
+    ZarrImage(target, zarr.open_group(target), ()).finish(provenance | {"created_utc": "2020-01-01T00:00:00+00:00"})
+    watch, is_cancelled = stop_after(3)
+    asked = request(source, target, settings=ask(strength=4.0), overwrite=True)
+    large_images.run(asked, on_progress=watch, is_cancelled=is_cancelled)
+    shutil.rmtree(partial_of(target))
+    assert large_images.run(asked).n_total == 22
+    made = open_store(target).provenance
+    assert made is not None and made["strength"] == 4.0
 
 
 def _open_then(open_target: Any, patch: pytest.MonkeyPatch, then: Any) -> Any:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import CellEnhanceError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.core.errors import CellEnhanceError, ImageError, ParameterError, TargetExistsError, WriteError
 from napari_cellenhance.core.pyramid import halve, level_shapes
 from napari_cellenhance.core.tiling import Region, split
 from napari_cellenhance.workflows import _planes, catalog
@@ -313,7 +313,7 @@ class _Target:
         if path.exists():
             journal = RunJournal.resume(path)
             differing = _differing(journal.header.get("run", {}), json_ready(header["run"]))
-            if not differing and not partial.exists() and target.exists():
+            if not differing and not partial.exists() and _is_made_by(target, journal.header):
                 journal.close()
                 path.unlink()
                 return None
@@ -344,6 +344,17 @@ class _Target:
             version=request.version,
         )
         return cls(store, RunJournal.begin(path, header))
+
+
+def _is_made_by(target: Path, header: dict[str, Any]) -> bool:
+    """Whether the finished result at ``target`` is the one that a journal speaks of."""
+    from napari_cellenhance.io.ome_zarr import open_store
+
+    try:
+        provenance = open_store(target).provenance
+    except ImageError:
+        return False
+    return provenance is not None and provenance.get("created_utc") == header["created_utc"]
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
