@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError, WriteError
 from napari_cellenhance.io import images
 from napari_cellenhance.io.images import read, read_provenance, write
-from napari_cellenhance.workflows import _batch_files, batch, catalog, enhance, restore, separate
+from napari_cellenhance.workflows import _batch_files, _file_results, batch, catalog, enhance, restore, separate
 from napari_cellenhance.workflows._batch_plan import plan_tasks
 from napari_cellenhance.workflows.batch import BatchRequest, BatchResult
 from napari_cellenhance.workflows.batch_recipe import Recipe
@@ -69,7 +69,12 @@ def test_pixels_are_those_of_the_plain_workflow_and_the_model_is_loaded_once(
 ) -> None:
     opened = []
     original = catalog.open_enhancer
-    monkeypatch.setattr(catalog, "open_enhancer", lambda *a, **k: opened.append(a) or original(*a, **k))
+
+    def opening(*rest: Any, **more: Any) -> Any:
+        opened.append(rest)
+        return original(*rest, **more)
+
+    monkeypatch.setattr(catalog, "open_enhancer", opening)
     result = run(plate, tmp_path / "deep" / "out")
     assert result.is_complete and result.n_done == 4 and len(opened) == 1
     for seed, name in enumerate(NAMES):
@@ -83,7 +88,7 @@ def test_the_next_file_is_read_while_one_is_computed_and_never_more_than_one_wai
     """Computing waits until the next file was read; without overlap that would never be."""
     has_read = {f"{name}.tif": threading.Event() for name in NAMES}
     n_read_when_computed: list[int] = []
-    real_read, real_apply, real_write = images.read, enhance.apply, _batch_files.write_result
+    real_read, real_apply, real_write = images.read, enhance.apply, _file_results.write_result
     writers, readers = set(), set()
 
     def reading(path: Any) -> Any:
