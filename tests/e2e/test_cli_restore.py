@@ -113,7 +113,7 @@ def test_mistakes_are_one_line(clean: Path, tmp_path: Path) -> None:
         (("synthesize", clean, tmp_path / "p"), "state it in micrometres"),
         (("synthesize", clean, tmp_path / "p", "--psf", "gausian"), "expected gaussian, airy, none"),
         (("synthesize", clean, tmp_path / "p", "--photons", "many"), "expected two numbers"),
-        (("restore", clean, tmp_path / "better", "--model", "nobody"), "no model 'nobody' that restores"),
+        (("restore", clean, tmp_path / "better", "--model", "nobody"), "no restoration model 'nobody'"),
     ):
         done = _run(*words)
         assert done.exit_code == WRONG_USAGE and text in done.output, done.output

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer
 from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.workflows._open_model import Kind
 from napari_cellenhance.workflows._tiled_run import TiledRun, Unit, record_of
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import reading_of
 from napari_cellenhance.zoo.cards import ModelCard
-from napari_cellenhance.zoo.manifest import list_models
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 DEFAULT_DENOISER = "n2v2-fluorescence"
+_DENOISERS = Kind(recipes=("n2v",), name="denoiser")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ class OpenedDenoiser:
 
 def list_denoisers() -> tuple[ModelCard, ...]:
     """Models that denoise: those of the manifest, then the user's."""
-    return tuple(card for card in list_models() if card.recipe == "n2v")
+    return _DENOISERS.all()
 
 
 def open_denoiser(
@@ -141,31 +142,10 @@ def open_denoiser(
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    from napari_cellenhance.core.device import choose_device
-    from napari_cellenhance.core.memory import keep_memory
     from napari_cellenhance.core.recipes.denoiser import Denoiser
-    from napari_cellenhance.zoo.cache import cache_dir
-    from napari_cellenhance.zoo.weights import load_card_file, load_model
 
-    module: Any
-    if model_id.endswith(".json"):
-        card, module = load_card_file(model_id)
-        if card.recipe != "n2v":
-            raise ModelNotFoundError(f"the card {model_id} is of the recipe {card.recipe!r}; expected a denoiser")
-    else:
-        card = _find(model_id)
-        module = load_model(card, cache=cache_dir(cache_folder or None))
-    choice = choose_device("cpu" if device == "openvino" else device, precision)
-    keep_memory()
-    return OpenedDenoiser(card=card, denoiser=Denoiser(module, choice), choice=choice)
-
-
-def _find(model_id: str) -> ModelCard:
-    cards = {card.id: card for card in list_denoisers()}
-    if model_id not in cards:
-        known = ", ".join(cards) or "none yet; train one"
-        raise ModelNotFoundError(f"there is no denoiser {model_id!r}; there is: {known}")
-    return cards[model_id]
+    found = _DENOISERS.load(model_id, device, precision, cache_folder)
+    return OpenedDenoiser(card=found.card, denoiser=Denoiser(found.module, found.choice), choice=found.choice)
 
 
 def run(
@@ -210,7 +190,7 @@ class _Run(TiledRun):
     def __init__(
         self, request: DenoiseRequest, opened: OpenedDenoiser, on_progress: OnProgress, is_cancelled: IsCancelled
     ) -> None:
-        super().__init__(_as_enhancement(request), opened.choice, request.tile_px, on_progress, is_cancelled)
+        super().__init__(reading_of(request), opened.choice, request.tile_px, on_progress, is_cancelled)
         self.request, self.opened = request, opened
         self._check_model()
         self.result = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
@@ -304,11 +284,3 @@ class _Run(TiledRun):
         return record_of(
             self, request, self.opened.card, "denoise", self.normalizers, warnings, symmetries=request.symmetries
         )
-
-
-def _as_enhancement(request: DenoiseRequest) -> EnhanceRequest:
-    """The part of the request that says which pixels are read."""
-    return replace(
-        EnhanceRequest(image=None, axes=""), image=request.image, axes=request.axes, channels=request.channels,
-        region=request.region,
-    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "SegmentOptions",
     "StrengthMap",
     "StrengthSuggestion",
+    "reading_of",
 ]
 
 DEFAULT_FILTER = "nunet-guided"
@@ -209,3 +210,21 @@ class EnhanceResult:
     n_done: int = 0
     n_total: int = 0
     warnings: tuple[str, ...] = ()
+
+
+class _Reading(Protocol):
+    """Any request for an image."""
+
+    @property
+    def image(self) -> Any: ...
+    @property
+    def axes(self) -> str: ...
+    @property
+    def channels(self) -> Any: ...
+    @property
+    def region(self) -> Region | None: ...
+
+
+def reading_of(request: _Reading) -> EnhanceRequest:
+    """The part of any request that says which pixels are read."""
+    return EnhanceRequest(image=request.image, axes=request.axes, channels=request.channels, region=request.region)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer
 from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.workflows._open_model import Kind
 from napari_cellenhance.workflows._tiled_run import TiledRun, Unit, record_of
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import reading_of
 from napari_cellenhance.zoo.cards import ModelCard
-from napari_cellenhance.zoo.manifest import list_models
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 MAX_REPEATS = 3
+_RESTORERS = Kind(
+    recipes=("care",), name="restoration model", advice="train one with 'cellenhance train care'"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,7 @@ class OpenedRestorer:
 
 def list_restorers() -> tuple[ModelCard, ...]:
     """Models that restore: those of the manifest, then the user's."""
-    return tuple(card for card in list_models() if card.recipe == "care")
+    return _RESTORERS.all()
 
 
 def scale_factor_of(card: ModelCard) -> float:
@@ -146,37 +149,17 @@ def open_restorer(
     Raises
     ------
     ModelNotFoundError
-        No model of that id that restores; the message lists those there are.
+        No restoration model of that id; the message lists those there are.
     DownloadError, ChecksumError
         Its weights cannot be had.
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    from napari_cellenhance.core.device import choose_device
-    from napari_cellenhance.core.memory import keep_memory
     from napari_cellenhance.core.recipes.restorer import Restorer
-    from napari_cellenhance.zoo.cache import cache_dir
-    from napari_cellenhance.zoo.weights import load_card_file, load_model
 
-    module: Any
-    if model_id.endswith(".json"):
-        card, module = load_card_file(model_id)
-        if card.recipe != "care":
-            raise ModelNotFoundError(f"the card {model_id} is of the recipe {card.recipe!r}; expected a restoration")
-    else:
-        card = _find(model_id)
-        module = load_model(card, cache=cache_dir(cache_folder or None))
-    choice = choose_device("cpu" if device == "openvino" else device, precision)
-    keep_memory()
-    return OpenedRestorer(card=card, restorer=Restorer(module, choice, scale_factor_of(card)), choice=choice)
-
-
-def _find(model_id: str) -> ModelCard:
-    cards = {card.id: card for card in list_restorers()}
-    if model_id not in cards:
-        known = ", ".join(cards) or "none yet; train one with 'cellenhance train care'"
-        raise ModelNotFoundError(f"there is no model {model_id!r} that restores; there is: {known}")
-    return cards[model_id]
+    found = _RESTORERS.load(model_id, device, precision, cache_folder)
+    restorer = Restorer(found.module, found.choice, scale_factor_of(found.card))
+    return OpenedRestorer(card=found.card, restorer=restorer, choice=found.choice)
 
 
 def run(
@@ -219,7 +202,7 @@ class _Run(TiledRun):
     def __init__(
         self, request: RestoreRequest, opened: OpenedRestorer, on_progress: OnProgress, is_cancelled: IsCancelled
     ) -> None:
-        super().__init__(_as_enhancement(request), opened.choice, request.tile_px, on_progress, is_cancelled)
+        super().__init__(reading_of(request), opened.choice, request.tile_px, on_progress, is_cancelled)
         self.request, self.opened = request, opened
         restorer = opened.restorer
         if restorer.n_dims == 3 and self.image.shape[2] < 2:
@@ -300,11 +283,3 @@ def _range_of(normalizer: Normalizer) -> np.float32:
     """Grey values between what becomes 0 and what becomes 1."""
     low, high = normalizer.denormalize(np.array([0.0, 1.0]))
     return np.float32(high - low)
-
-
-def _as_enhancement(request: RestoreRequest) -> EnhanceRequest:
-    """The part of the request that says which pixels are read."""
-    return replace(
-        EnhanceRequest(image=None, axes=""), image=request.image, axes=request.axes, channels=request.channels,
-        region=request.region,
-    )  # fmt: skip

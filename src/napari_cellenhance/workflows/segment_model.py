@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.errors import DeviceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import DeviceError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, sanitize
 from napari_cellenhance.core.tiling import Region, split
+from napari_cellenhance.workflows._open_model import Kind
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, all_planes, open_image, pooled_planes
 from napari_cellenhance.workflows._provenance import hash_image, versions
 from napari_cellenhance.workflows._segmenters import (
@@ -29,9 +30,8 @@ from napari_cellenhance.workflows._segmenters import (
     threshold_of,
 )
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import reading_of
 from napari_cellenhance.zoo.cards import SEGMENTING, ModelCard
-from napari_cellenhance.zoo.manifest import list_models
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -50,6 +50,8 @@ __all__ = [
     "outputs_of",
     "run",
 ]
+
+_SEGMENTERS = Kind(recipes=SEGMENTING, name="segmenting model")
 
 _TILE_PX = 512
 _LEAST_TILE_PX = 64
@@ -151,13 +153,18 @@ class OpenedSegmenter:
 
 def list_segmenters() -> tuple[ModelCard, ...]:
     """Models that segment: those of the manifest, then the user's."""
-    return tuple(card for card in list_models() if card.recipe in SEGMENTING)
+    return _SEGMENTERS.all()
 
 
 def open_segmenter(
     model_id: str, device: str = "auto", precision: str = "auto", *, cache_folder: str = ""
 ) -> OpenedSegmenter:
     """Choose the device and load the weights.
+
+    Parameters
+    ----------
+    model_id : str
+        Id of a segmenting model, or the path of a card (``.json``) that a training left beside its weights.
 
     Raises
     ------
@@ -168,18 +175,9 @@ def open_segmenter(
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    from napari_cellenhance.core.device import choose_device
-    from napari_cellenhance.zoo.cache import cache_dir
-    from napari_cellenhance.zoo.weights import load_model
-
-    cards = {card.id: card for card in list_segmenters()}
-    if model_id not in cards:
-        known = ", ".join(cards) or "none yet; train one"
-        raise ModelNotFoundError(f"there is no segmenting model {model_id!r}; there is: {known}")
-    card = cards[model_id]
-    choice = choose_device("cpu" if device == "openvino" else device, precision)
-    module: Any = load_model(card, cache=cache_dir(cache_folder or None))
-    return OpenedSegmenter(card=card, segmenter=segmenter_of(card, module, choice), choice=choice)
+    found = _SEGMENTERS.load(model_id, device, precision, cache_folder)
+    segmenter = segmenter_of(found.card, found.module, found.choice)
+    return OpenedSegmenter(card=found.card, segmenter=segmenter, choice=found.choice)
 
 
 def run(
@@ -226,7 +224,7 @@ class _Run:
     ) -> None:
         self.request, self.opened = request, opened
         self.on_progress, self.is_cancelled = on_progress, is_cancelled
-        self.image: OpenedImage = open_image(_as_enhancement(request))
+        self.image: OpenedImage = open_image(reading_of(request))
         height, width = self.image.shape[-2:]
         self.window = request.region or Region(0, height, 0, width)
         self.tile_px = request.tile_px or _TILE_PX
@@ -405,11 +403,3 @@ def _filter_name(card: ModelCard, index: int) -> str:
     """Number of a filter, and the classes that it shows best."""
     shown = [one.name for one in card.classes if one.filter == index]
     return f"filter {index + 1}" + (f" ({', '.join(shown)})" if shown else "")
-
-
-def _as_enhancement(request: SegmentModelRequest) -> EnhanceRequest:
-    """The part of the request that says which pixels are read."""
-    return replace(
-        EnhanceRequest(image=None, axes=""), image=request.image, axes=request.axes, channels=request.channels,
-        region=request.region,
-    )  # fmt: skip

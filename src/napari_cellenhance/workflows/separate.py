@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer
 from napari_cellenhance.core.postprocess import CleanOptions, clean_labels, label_boxes
 from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.workflows._open_model import Kind
 from napari_cellenhance.workflows._tiled_run import TiledRun, Unit, record_of
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import reading_of
 from napari_cellenhance.zoo.cards import ModelCard
-from napari_cellenhance.zoo.manifest import list_models, read_user_card
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -30,6 +30,9 @@ __all__ = [
     "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run",
 ]  # fmt: skip
 
+_SEPARATORS = Kind(
+    recipes=("semantic",), name="semantic filter", advice="train one with 'cellenhance train semantic'"
+)  # fmt: skip
 MOVING = CleanOptions(method="manual", threshold_value=10 / 255, n_openings=0, split_touching=False, min_size_px=250)
 """Objects that move: 10 of 255 grey values from the background, 250 px or more, as published for worms."""
 
@@ -151,7 +154,7 @@ class OpenedSeparator:
 
 def list_separators() -> tuple[ModelCard, ...]:
     """Models that keep one kind of object, or what moves: those of the manifest, then the user's."""
-    return tuple(card for card in list_models() if card.recipe == "semantic")
+    return _SEPARATORS.all()
 
 
 def is_of_movies(card: ModelCard) -> bool:
@@ -178,21 +181,10 @@ def open_separator(
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    from napari_cellenhance.core.device import choose_device
-    from napari_cellenhance.core.memory import keep_memory
     from napari_cellenhance.core.recipes.separator import Separator
-    from napari_cellenhance.zoo.cache import cache_dir
-    from napari_cellenhance.zoo.weights import load_card_file, load_model
 
-    module: Any
-    card = card_of(model_id)
-    if model_id.endswith(".json"):
-        _, module = load_card_file(model_id)
-    else:
-        module = load_model(card, cache=cache_dir(cache_folder or None))
-    choice = choose_device("cpu" if device == "openvino" else device, precision)
-    keep_memory()
-    return OpenedSeparator(card=card, separator=Separator(module, choice), choice=choice)
+    found = _SEPARATORS.load(model_id, device, precision, cache_folder)
+    return OpenedSeparator(card=found.card, separator=Separator(found.module, found.choice), choice=found.choice)
 
 
 def card_of(model_id: str) -> ModelCard:
@@ -205,18 +197,7 @@ def card_of(model_id: str) -> ModelCard:
     ManifestError
         A file that is no card.
     """
-    if model_id.endswith(".json"):
-        card = read_user_card(model_id)
-        if card.recipe != "semantic":
-            raise ModelNotFoundError(
-                f"the card {model_id} is of the recipe {card.recipe!r}; expected a semantic filter"
-            )
-        return card
-    cards = {card.id: card for card in list_separators()}
-    if model_id not in cards:
-        known = ", ".join(cards) or "none yet; train one with 'cellenhance train semantic'"
-        raise ModelNotFoundError(f"there is no semantic filter {model_id!r}; there is: {known}")
-    return cards[model_id]
+    return _SEPARATORS.card_of(model_id)
 
 
 def run(
@@ -282,11 +263,9 @@ class _Run(TiledRun):
     ) -> None:
         from napari_cellenhance.core.recipes.separator import SEPARATOR_TILE_PX
 
-        reading = replace(
-            EnhanceRequest(image=None, axes=""), image=request.image, axes=request.axes, channels=request.channels,
-            region=request.region,
-        )  # fmt: skip
-        super().__init__(reading, opened.choice, request.tile_px or SEPARATOR_TILE_PX, on_progress, is_cancelled)
+        super().__init__(
+            reading_of(request), opened.choice, request.tile_px or SEPARATOR_TILE_PX, on_progress, is_cancelled
+        )
         self.request, self.opened, self.card = request, opened, opened.card
         self.n_in = opened.separator.n_in
         n_t, n_c, n_z = self.image.shape[:3]
