@@ -81,6 +81,28 @@ def test_t_c2_the_best_scale_is_the_error() -> None:
     assert scale.grad is not None and abs(float(scale.grad)) < 1e-5
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_a_power_of_the_scale_weighs_the_pull_on_the_mean_but_not_the_optimum(power: float) -> None:
+    mean = torch.tensor([0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor([0.01, 0.1], dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([0.01, 0.1], dtype=torch.float64)
+    laplace_nll(mean, scale, target, power).backward()  # type: ignore[no-untyped-call]
+    assert mean.grad is not None and scale.grad is not None
+    assert float(mean.grad[0] / mean.grad[1]) == pytest.approx(10 ** (1 - power))
+    assert float(scale.grad.abs().max()) < 1e-9, "the best scale is the error, as without"
+
+
+def test_validations_are_without_the_power_of_the_scale() -> None:
+    pairs = _pairs()
+    found = [
+        CareRecipe(_network(), pairs, replace(SMALL, scale_power=power), seed=0).validate()["total"]
+        for power in (0.0, 1.0)
+    ]
+    assert found[0] == found[1]
+    with pytest.raises(ParameterError, match="scale_power"):
+        replace(SMALL, scale_power=2.0)
+
+
 def test_t_c3_the_scale_never_falls_below_its_floor() -> None:
     net = _network()
     with torch.no_grad():

@@ -62,6 +62,8 @@ class CareTraining:
         Share of the images that is kept aside, whole images with all their exposures; of a single one, its last rows.
     n_validation : int
         Patches of the validation.
+    scale_power : float
+        Of ``core.losses.laplace.laplace_nll``, 0 to 1; 0 is the published likelihood. Validations are without it.
     """
 
     loss: Loss = "laplace"
@@ -76,6 +78,7 @@ class CareTraining:
     has_symmetries: bool = True
     validation_fraction: float = 0.2
     n_validation: int = 64
+    scale_power: float = 0.0
 
     def __post_init__(self) -> None:
         if self.loss not in get_args(Loss) or self.percentiles not in ("drawn", "fixed"):
@@ -90,6 +93,8 @@ class CareTraining:
             )
         if not 0 < self.validation_fraction <= 0.5:
             raise ParameterError(f"validation_fraction is {self.validation_fraction}; expected more than 0, to 0.5")
+        if not 0 <= self.scale_power <= 1:
+            raise ParameterError(f"scale_power is {self.scale_power}; expected 0 (the likelihood) to 1")
         if not 0 <= self.lo < self.hi <= 100:
             raise ParameterError(f"percentiles are {self.lo} and {self.hi}; expected 0 ≤ lo < hi ≤ 100")
 
@@ -284,7 +289,8 @@ class CareRecipe:
             total = mae if self.settings.loss == "mae" else mse
             return {"total": total, "mae": mae.detach(), "mse": mse.detach()}
         scale = found[:, 1:]
-        losses = {"total": laplace_nll(found[:, :1], scale, clean), "mae": mae.detach(), "mse": mse.detach()}
+        power = 0.0 if is_validation else self.settings.scale_power
+        losses = {"total": laplace_nll(found[:, :1], scale, clean, power), "mae": mae.detach(), "mse": mse.detach()}
         if is_validation:
             losses["within_half"] = (error.abs() <= scale * _LN2).float().mean()
         return losses
