@@ -107,9 +107,14 @@ def train(qtbot: Any, panel: Any, name: str = "Mine") -> None:
 # --- what is said -------------------------------------------------------------------------------
 
 
-def test_a_dock_without_any_model_says_what_to_do(panel: Any) -> None:
-    if not list_restorers():
-        assert "Teach one under “2 Teach”" in panel.now.foot.message.text() and not panel.now.foot.run.isEnabled()
+def test_a_dock_without_any_model_says_what_to_do(
+    make_panel: MakePanel, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("_restore_now", "restore"):
+        monkeypatch.setattr(f"napari_cellenhance.widgets.{module}.list_restorers", lambda: ())
+    panel = make_panel(viewer)
+    panel.settings.data.clean.check(viewer.layers["clean"])
+    assert "Teach one under “2 Teach”" in panel.now.foot.message.text() and not panel.now.foot.run.isEnabled()
     assert panel.settings.data.note.text() == "1 clean image → 3 pairs."
     assert [form.layer.name for form in panel.images.forms()] == ["poor"]
     assert panel.foot.run.isEnabled() and panel.settings.name.text() == "Restore clean"

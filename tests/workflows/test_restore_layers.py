@@ -77,7 +77,7 @@ def test_a_cancel_keeps_what_is_finished_and_messages_name_the_image(model: str)
 
 
 def test_calibration_and_misfits_are_said_in_words(model: str) -> None:
-    (card,) = list_restorers()
+    card = next(card for card in list_restorers() if card.id == model)
     said = restore_layers.calibration_sentence(card)
     assert "On images kept aside 50%" in said.replace(" %", "%") or "50%" in said
     assert "of that of the poor images" in said
