@@ -21,6 +21,7 @@ HELP_PAGES = (
     (), ("enhance",), ("measure",), ("persistence",), ("train", "nunet"), ("evaluate", "nunet"), ("models", "list"),
     ("models", "import"), ("demo",), ("segment",), ("train", "aep"), ("train", "voidseg"), ("denoise",),
     ("train", "n2v"), ("evaluate", "n2v"), ("crops",), ("compare",), ("batch",),
+    ("train", "semantic"), ("separate",), ("profile",), ("evaluate", "semantic"),
 )  # fmt: skip
 
 

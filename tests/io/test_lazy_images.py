@@ -87,6 +87,12 @@ def test_an_unfinished_store_is_not_taken_for_a_finished_one(tmp_path: Path, vol
     assert open_store(folder).axes == "CZYX"
 
 
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    expected = r"there is no .*plate\.ome\.zarr; expected an OME-Zarr folder"
+    with pytest.raises(ParameterError, match=expected), open_lazily(tmp_path / "plate.ome.zarr"):
+        pass
+
+
 def test_blocks_are_written_where_they_belong(tmp_path: Path) -> None:
     store = make(tmp_path / "a.zarr", np.zeros((2, 40, 37), np.float32), "CYX")
     block = np.ones((1, 24, 21), np.float32)

@@ -152,11 +152,17 @@ def test_few_objects_or_a_part_of_the_plane_are_warned_of(n_objects: float, box_
 def test_every_dock_with_a_training_says_what_the_shared_part_asks_of_it() -> None:
     from napari_cellenhance.widgets._training_dock import TrainingDock
     from napari_cellenhance.widgets.denoise import DenoisePanel
+    from napari_cellenhance.widgets.keep import KeepPanel
+    from napari_cellenhance.widgets.restore import RestorePanel
     from napari_cellenhance.widgets.teach import TeachPanel
     from napari_cellenhance.widgets.train import TrainPanel
 
-    docks = (DenoisePanel, TeachPanel, TrainPanel)
-    assert set(TrainingDock.__subclasses__()) == set(docks)
+    def leaves(kind: type) -> set[type]:
+        below = kind.__subclasses__()
+        return {leaf for one in below for leaf in leaves(one)} if below else {kind}
+
+    docks = (DenoisePanel, KeepPanel, RestorePanel, TeachPanel, TrainPanel)
+    assert leaves(TrainingDock) == set(docks)
     for dock in docks:
         for name in ("problem", "new_run", "model_id"):
             assert getattr(dock, name) is not getattr(TrainingDock, name), (dock.__name__, name)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import ImageError
+from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.io.images import TIFF_MAGIC
 
 __all__ = ["LazyImage", "LazyPixels", "is_zarr", "open_lazily"]
@@ -96,12 +96,16 @@ def open_lazily(path: str | os.PathLike[str]) -> Iterator[LazyImage]:
 
     Raises
     ------
+    ParameterError
+        No such file or folder.
     ImageError
         Neither of them, damaged, or not finished.
     OSError
-        No such file, or no permission.
+        No permission.
     """
     source = Path(path)
+    if not source.exists():
+        raise ParameterError(f"there is no {source}; expected an OME-Zarr folder or a TIFF file, check the path")
     if source.is_dir():
         from napari_cellenhance.io.ome_zarr import open_store
 
