@@ -96,12 +96,12 @@ def filled(qtbot: Any, panel: CropPanel) -> CropPanel:
 
 
 def counts(panel: CropPanel) -> tuple[int, ...]:
-    return tuple(panel.shelf.library.counts().values())
+    return tuple(panel.shelf.collection.counts().values())
 
 
 def centres_of(panel: CropPanel, kind: CropClass) -> list[tuple[int, int]]:
     """Centres of the discs that a class holds."""
-    boxes = [np.array(one.crop.box) for one in panel.shelf.library.of(kind)]
+    boxes = [np.array(one.crop.box) for one in panel.shelf.collection.of(kind)]
     middles = [(box[:2] + box[2:]) / 2 for box in boxes]
     return sorted(min(CENTRES, key=lambda c: float(np.hypot(*(np.array(c) - middle)))) for middle in middles)
 
@@ -146,15 +146,15 @@ def test_thresholds_are_dragged_in_the_plot(qtbot: Any, panel: CropPanel) -> Non
     panel.sorting.plot.resize(320, 240)
     before, outlines = panel.sorting.thresholds, panel.outlines.layer
     drag(panel.sorting.plot, 1, 1000.0)  # the sharp line beyond the last object
-    qtbot.waitUntil(lambda: panel.found.library.counts()["target"] <= 1, timeout=PATIENCE_MS)
-    assert panel.found.library.counts()["discarded"] >= 2 and panel.found.library.counts()["unwanted"] == 3
+    qtbot.waitUntil(lambda: panel.found.collection.counts()["target"] <= 1, timeout=PATIENCE_MS)
+    assert panel.found.collection.counts()["discarded"] >= 2 and panel.found.collection.counts()["unwanted"] == 3
     assert panel.outlines.layer is outlines, "recoloured, not drawn again"
-    assert "neither" in panel.found.library.of("discarded")[0].reason
+    assert "neither" in panel.found.collection.of("discarded")[0].reason
     assert panel.sorting.thresholds.low == before.low and panel.sorting.is_by_hand
     drag(panel.sorting.plot, 0, -1000.0)
-    qtbot.waitUntil(lambda: panel.found.library.counts()["unwanted"] <= 1, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: panel.found.collection.counts()["unwanted"] <= 1, timeout=PATIENCE_MS)
     panel.sorting.propose.click()
-    qtbot.waitUntil(lambda: panel.found.library.counts()["target"] == 3, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: panel.found.collection.counts()["target"] == 3, timeout=PATIENCE_MS)
     assert panel.sorting.thresholds == before and not panel.sorting.is_by_hand
     drag(panel.sorting.plot, 0, 1000.0)  # a line stops at the other one
     assert panel.sorting.thresholds.low == pytest.approx(before.high)
@@ -174,7 +174,7 @@ def test_thresholds_by_keyboard_and_added_as_they_are(qtbot: Any, panel: CropPan
 def test_settings_are_followed_at_once_on_small_images(qtbot: Any, panel: CropPanel) -> None:
     find(qtbot, panel)
     panel.form.min_area.setValue(300)  # the blurred discs are larger
-    qtbot.waitUntil(lambda: panel.found.library.counts()["discarded"] >= 3, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: panel.found.collection.counts()["discarded"] >= 3, timeout=PATIENCE_MS)
     panel.form.max_area.setValue(100)
     assert "largest area is below" in text_of(panel) and not panel.foot.run.isEnabled()
 
@@ -184,7 +184,7 @@ def test_large_images_are_found_again_on_request(qtbot: Any, panel: CropPanel, m
     monkeypatch.setattr(crop_library, "_LIVE_PX", 10)
     panel.form.min_area.setValue(300)
     qtbot.waitUntil(lambda: "press “Find objects” again" in text_of(panel), timeout=PATIENCE_MS)
-    assert panel.found.library.counts()["discarded"] == 0
+    assert panel.found.collection.counts()["discarded"] == 0
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("target", (6, 0, 0)), ("unwanted", (0, 6, 0))])
@@ -271,10 +271,10 @@ def test_colours_stay_when_asked(qtbot: Any, make_panel: MakePanel) -> None:
     viewer.add_image(np.repeat(field()[0][..., None], 3, axis=2), name="colours", rgb=True)
     panel = make_panel(viewer)
     filled(qtbot, panel)
-    assert panel.shelf.library.objects[0].crop.pixels.ndim == 2
+    assert panel.shelf.collection.objects[0].crop.pixels.ndim == 2
     panel.form.colours.setChecked(True)
     find(qtbot, panel)
-    assert panel.found is not None and panel.found.library.objects[0].crop.pixels.shape[2] == 3
+    assert panel.found is not None and panel.found.collection.objects[0].crop.pixels.shape[2] == 3
     panel.add_found()
     assert "cannot be used together" in text_of(panel) and counts(panel) == (3, 3, 0)
 
@@ -287,7 +287,7 @@ def test_a_stack_or_the_plane_in_view(qtbot: Any, make_panel: MakePanel) -> None
     choose(panel.form.scope, True)
     viewer.dims.set_current_step(0, 1)
     find(qtbot, panel)
-    assert {one.crop.source for one in panel.found.library.objects} == {"stack, z 1"}
+    assert {one.crop.source for one in panel.found.collection.objects} == {"stack, z 1"}
     assert panel.outlines.layer.data.shape == (1, *SHAPE) and panel.outlines.layer.translate.tolist() == [2, 0, 0]
     choose(panel.form.scope, False)
     find(qtbot, panel)
@@ -295,8 +295,8 @@ def test_a_stack_or_the_plane_in_view(qtbot: Any, make_panel: MakePanel) -> None
     assert sum(counts(panel)) == 18
     viewer.dims.set_current_step(0, 0)
     panel.tabs.setCurrentIndex(1)
-    number = next(i for i, one in enumerate(panel.shelf.library.objects) if one.crop.source == "stack, z 2")
-    kind = panel.shelf.library.objects[number].kind
+    number = next(i for i, one in enumerate(panel.shelf.collection.objects) if one.crop.source == "stack, z 2")
+    kind = panel.shelf.collection.objects[number].kind
     grid(panel, kind).select([number])
     assert viewer.dims.current_step[0] == 2
 
@@ -322,7 +322,7 @@ def test_images_are_added_one_after_another(qtbot: Any, panel: CropPanel, viewer
     find(qtbot, panel)
     panel.add_found()
     assert counts(panel) == (6, 6, 0) and panel.tabs.tabText(1) == "2 Library (12 *)"
-    assert {one.source for one in panel.shelf.library.backgrounds} == {"cells", "more"}
+    assert {one.source for one in panel.shelf.collection.backgrounds} == {"cells", "more"}
 
 
 def drop(target: Any, data: QMimeData) -> None:
@@ -401,22 +401,22 @@ def test_the_image_of_a_crop_is_brought_to_sight(qtbot: Any, panel: CropPanel, v
     viewer.layers["cells"].visible = False
     viewer.scene.camera.zoom = 0.5
     wanted = grid(panel, "target")
-    wanted.select([next(i for i in wanted.numbers if panel.shelf.library.objects[i].crop.source == "cells")])
+    wanted.select([next(i for i in wanted.numbers if panel.shelf.collection.objects[i].crop.source == "cells")])
     assert [viewer.layers[name].visible for name in ("cells", "more")] == [True, False]
     assert bystander.visible and viewer.scene.camera.zoom == pytest.approx(60 / (19 * 0.5), rel=0.2)
     viewer.scene.camera.zoom = 50.0
-    wanted.select([next(i for i in wanted.numbers if panel.shelf.library.objects[i].crop.source == "more")])
+    wanted.select([next(i for i in wanted.numbers if panel.shelf.collection.objects[i].crop.source == "more")])
     assert viewer.scene.camera.zoom == 50.0, "never out"
 
 
 def centres_of_one(panel: CropPanel, number: int) -> tuple[int, int]:
-    y0, x0, y1, x1 = panel.shelf.library.objects[number].crop.box
+    y0, x0, y1, x1 = panel.shelf.collection.objects[number].crop.box
     return min(CENTRES, key=lambda c: abs(c[0] - (y0 + y1) / 2) + abs(c[1] - (x0 + x1) / 2))
 
 
 def test_crops_are_shown_in_order(qtbot: Any, panel: CropPanel) -> None:
     filled(qtbot, panel)
-    objects = panel.shelf.library.objects
+    objects = panel.shelf.collection.objects
     shown = [objects[i].score for i in grid(panel, "target").numbers]
     assert shown == sorted(shown, reverse=True)
     choose(panel.page.order, "area")
@@ -553,7 +553,7 @@ def test_thousands_of_crops_are_drawn_when_they_are_seen(qtbot: Any, panel: Crop
     from napari_cellenhance.core.crop_library import CropLibrary
 
     filled(qtbot, panel)
-    library = panel.shelf.library
+    library = panel.shelf.collection
     many = [replace(one, crop=replace(one.crop)) for one in library.objects for _ in range(500)]
     panel.shelf.show_opened((Path("many"), CropLibrary(objects=tuple(many)), [], frozenset()))
     panel.resize(400, 700)

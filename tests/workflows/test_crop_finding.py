@@ -50,7 +50,7 @@ def test_numbers_lie_where_objects_are() -> None:
     found = found_in(stack(2, 3), "TZYX")
     assert found.axes == "TZYX" and found.numbers is not None and found.numbers.shape == (2, 3, 32, 40)
     assert sorted(np.unique(found.numbers)) == list(range(13))
-    for number, one in enumerate(found.library.objects, 1):
+    for number, one in enumerate(found.collection.objects, 1):
         z = place_of(one.crop.source)[1]
         y0, x0, y1, x1 = one.crop.box
         assert (found.numbers[one.crop.frame, z, y0:y1, x0:x1][one.crop.mask] == number).all()
@@ -63,21 +63,21 @@ def test_channels_and_odd_orders_of_axes() -> None:
 
 def test_only_one_plane() -> None:
     found = found_in(stack(2, 3), "TZYX", at=(1, 2))
-    assert {(one.crop.frame, one.crop.source) for one in found.library.objects} == {(1, "cells, z 2")}
+    assert {(one.crop.frame, one.crop.source) for one in found.collection.objects} == {(1, "cells, z 2")}
     assert found.numbers is not None and found.numbers.shape == (1, 1, 32, 40) and found.numbers.max() == 2
 
 
 def test_too_many_pixels_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crop_finding, "MAX_NUMBERED_PX", 32 * 40 - 1)
     found = found_in(stack(), "YX")
-    assert found.numbers is None and len(found.library.objects) == 2
+    assert found.numbers is None and len(found.collection.objects) == 2
 
 
 def test_another_sorting_keeps_the_objects() -> None:
     found = found_in(stack(), "YX", focus=FocusOptions())
     assert found.result.thresholds is not None
     again = resorted(found, FocusThresholds(1e3, 1e3))
-    assert again.library.counts()["unwanted"] == 2 and again.numbers is found.numbers
+    assert again.collection.counts()["unwanted"] == 2 and again.numbers is found.numbers
 
 
 def test_what_was_found_is_said() -> None:
@@ -87,13 +87,13 @@ def test_what_was_found_is_said() -> None:
     dots = np.zeros((32, 40), np.uint8)
     dots[::8, ::8] = 255
     nothing = found_in(dots, "YX", focus=FocusOptions(), sigma_px=0.0)
-    assert not nothing.library.objects and "No object was found in “cells”" in found_sentence(nothing, "cells")
+    assert not nothing.collection.objects and "No object was found in “cells”" in found_sentence(nothing, "cells")
     small = found_in(stack(), "YX", min_area_px=5000)
     assert found_sentence(small, "cells").startswith("All 2 objects were thrown out (too small: 2)")
 
 
 def test_a_library_says_what_it_lacks() -> None:
-    library = found_in(stack(), "YX").library
+    library = found_in(stack(), "YX").collection
     assert "empty" in advice(CropLibrary())
     assert "One class only" in advice(library)
     assert "Nothing is wanted yet" in advice(library.moved([0, 1], "unwanted"))
@@ -114,7 +114,7 @@ def test_paint_gets_a_meaning() -> None:
 
 def test_steps_and_stamps_of_a_folder(tmp_path: Path) -> None:
     found = found_in(stack(), "YX")
-    folder = write_crops(tmp_path / "crops", found.library, found.result.record)
+    folder = write_crops(tmp_path / "crops", found.collection, found.result.record)
     (step,) = read_steps(folder)
     assert step["images"] == ["cells"] and "white" not in step
     stamp = folder_stamp(folder)

@@ -53,7 +53,7 @@ def test_sharp_and_blurred_nuclei_come_apart() -> None:
     image, labels = field()
     layer = CropLayer(name="a", image=image, axes="YX", labels=labels)
     result = cut(layer, cut=CutOptions(focus=FocusOptions()))
-    assert kinds(result.library) == ["target"] * 3 + ["unwanted"] * 3
+    assert kinds(result.collection) == ["target"] * 3 + ["unwanted"] * 3
     assert result.thresholds is not None and result.thresholds.low < result.thresholds.high
     assert len(result.score_curve) == 6 and (np.diff(result.score_curve) >= 0).all()
     assert result.record["counts"] == {"target": 3, "unwanted": 3, "discarded": 0}
@@ -66,9 +66,11 @@ def test_thresholds_are_dragged() -> None:
     result = cut(layer, cut=CutOptions(focus=FocusOptions()))
     curve = result.score_curve
     strict = resorted(result, FocusThresholds(0.0, float(curve[-1])))
-    assert strict.library.counts() == {"target": 1, "unwanted": 0, "discarded": 5}
+    assert strict.collection.counts() == {"target": 1, "unwanted": 0, "discarded": 5}
     assert strict.record["discarded_because"] == {BETWEEN: 5} and len(strict.score_curve) == 6
-    assert resorted(strict, result.thresholds or FocusThresholds(0, 0)).library.counts() == result.library.counts()
+    assert (
+        resorted(strict, result.thresholds or FocusThresholds(0, 0)).collection.counts() == result.collection.counts()
+    )
     with pytest.raises(ParameterError, match="no focus score"):
         resorted(cut(layer), FocusThresholds(0, 1))
 
@@ -86,7 +88,7 @@ def test_images_of_other_magnification_are_told() -> None:
     small = CropLayer(name="small", image=image[::2, ::2], axes="YX", labels=labels[::2, ::2])
     large = CropLayer(name="large", image=image, axes="YX", labels=labels)
     options = CutOptions(keep=KeepOptions(min_area_px=5), focus=FocusOptions())
-    (note,) = cut((small, large), cut=options).library.notes
+    (note,) = cut((small, large), cut=options).collection.notes
     assert "Objects of large are" in note and "one magnification" in note
 
 
@@ -95,8 +97,8 @@ def test_classes_as_a_second_layer_and_swapped() -> None:
     layer = CropLayer(
         name="a", image=image, axes="YX", labels=labels, classes=np.where(labels <= 2, 1, 2) * (labels > 0)
     )
-    assert kinds(cut(layer, target=("1",)).library) == ["target"] * 2 + ["unwanted"] * 4
-    assert kinds(cut(layer, target=("2",)).library) == ["unwanted"] * 2 + ["target"] * 4
+    assert kinds(cut(layer, target=("1",)).collection) == ["target"] * 2 + ["unwanted"] * 4
+    assert kinds(cut(layer, target=("2",)).collection) == ["unwanted"] * 2 + ["target"] * 4
 
 
 def test_paint() -> None:
@@ -104,20 +106,20 @@ def test_paint() -> None:
     painted = np.select([labels == 1, labels == 5], [2, 3], 0)
     painted[45:48] = 1
     result = cut(CropLayer(name="a", image=image, axes="YX", labels=painted), way="painted", target=("2",))
-    assert kinds(result.library) == ["target", "unwanted"]
+    assert kinds(result.collection) == ["target", "unwanted"]
 
 
 def test_a_threshold_of_one_kind() -> None:
     layer = CropLayer(name="a", image=field()[0], axes="YX")
-    assert cut(layer, way="segment").library.counts()["target"] == 6
-    assert cut(layer, way="segment", is_unwanted=True).library.counts()["unwanted"] == 6
+    assert cut(layer, way="segment").collection.counts()["target"] == 6
+    assert cut(layer, way="segment", is_unwanted=True).collection.counts()["unwanted"] == 6
 
 
 def test_points() -> None:
     points = {"cell": np.array(CENTRES[:2]), "dirt": np.array(CENTRES[4:])}
     layer = CropLayer(name="a", image=field()[0], axes="YX", points=points)
     how = PointOptions(n_openings=1)
-    library = cut(layer, way="points", target=("cell",), points=how).library
+    library = cut(layer, way="points", target=("cell",), points=how).collection
     assert library.counts()["target"] == 2 and library.counts()["unwanted"] == 2
 
 
@@ -126,7 +128,7 @@ def test_boxes_on_a_bright_field_image() -> None:
     corners = np.array([[(c[0] - 14.5, c[1] - 14.5), (c[0] + 14.5, c[1] + 14.5)] for c in CENTRES[:3]])
     layer = CropLayer(name="a", image=image, axes="YX", boxes=corners)
     how = BoxOptions(n_squares=4, min_square_px=40, max_square_px=50)
-    library = cut(layer, way="boxes", cut=CutOptions(is_dark=True), boxes=how).library
+    library = cut(layer, way="boxes", cut=CutOptions(is_dark=True), boxes=how).collection
     assert library.counts()["target"] == 3 and library.counts()["unwanted"] >= 1
     crop = library.of("target")[0].crop
     assert crop.pixels[crop.mask].mean() < 120  # in the grey values of the image
@@ -139,7 +141,7 @@ def test_frames_are_one_source_and_cells_are_followed() -> None:
     image, labels = field()
     movie, tracks = np.stack([image, image[:, ::-1]]), np.stack([labels, labels[:, ::-1]])
     layer = CropLayer(name="movie", image=movie, axes="TYX", labels=tracks)
-    library = cut(layer, is_tracked=True).library
+    library = cut(layer, is_tracked=True).collection
     assert {one.crop.source for one in library.objects} == {"movie"}
     assert [(one.crop.frame, one.crop.track) for one in library.objects][:1] == [(0, 1)]
     assert sorted(one.crop.track or 0 for one in library.objects) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
@@ -149,7 +151,7 @@ def test_frames_are_one_source_and_cells_are_followed() -> None:
 def test_planes_of_a_stack_are_images_of_their_own() -> None:
     image, labels = field()
     layer = CropLayer(name="stack", image=np.stack([image, image]), axes="ZYX", labels=np.stack([labels, labels]))
-    assert {one.crop.source for one in cut(layer).library.objects} == {"stack, z 0", "stack, z 1"}
+    assert {one.crop.source for one in cut(layer).collection.objects} == {"stack, z 0", "stack, z 1"}
 
 
 def test_points_find_their_plane() -> None:
@@ -159,7 +161,7 @@ def test_points_find_their_plane() -> None:
 
     def frames(points: np.ndarray, axes: str, pixels: np.ndarray) -> list[int]:
         layer = CropLayer(name="m", image=pixels, axes=axes, points={"cell": points})
-        found = cut(layer, way="points", target=("cell",), points=how).library.of("target")
+        found = cut(layer, way="points", target=("cell",), points=how).collection.of("target")
         return [one.crop.frame for one in found]
 
     assert frames(np.array([(1, *CENTRES[0])]), "TYX", movie) == [1]
@@ -173,13 +175,13 @@ def test_points_find_their_plane() -> None:
 def test_channels_and_colours() -> None:
     image, labels = field()
     both = np.stack([image, 255 - image])
-    one = cut(CropLayer(name="a", image=both, axes="CYX", labels=labels, channels=(0,))).library
-    alone = cut(CropLayer(name="a", image=image, axes="YX", labels=labels)).library
+    one = cut(CropLayer(name="a", image=both, axes="CYX", labels=labels, channels=(0,))).collection
+    alone = cut(CropLayer(name="a", image=image, axes="YX", labels=labels)).collection
     assert np.array_equal(one.objects[0].crop.pixels, alone.objects[0].crop.pixels)
     rgba = np.stack([image, image, image, np.full_like(image, 255)], axis=-1)
-    colour = cut(CropLayer(name="a", image=rgba, axes="YXS", labels=labels, channels="colour")).library
+    colour = cut(CropLayer(name="a", image=rgba, axes="YXS", labels=labels, channels="colour")).collection
     assert colour.objects[0].crop.pixels.shape[2] == 3
-    grey = cut(CropLayer(name="a", image=rgba, axes="YXS", labels=labels)).library
+    grey = cut(CropLayer(name="a", image=rgba, axes="YXS", labels=labels)).collection
     assert np.allclose(grey.objects[0].crop.pixels, one.objects[0].crop.pixels, atol=1e-3)
 
 
@@ -189,7 +191,7 @@ def test_stopping_keeps_what_was_cut() -> None:
     told: list[str] = []
     request = CropRequest(layers=layers)
     result = run(request, on_progress=lambda p: told.append(p.message), is_cancelled=lambda: bool(told))
-    assert not result.is_complete and {one.crop.source for one in result.library.objects} == {"a"}
+    assert not result.is_complete and {one.crop.source for one in result.collection.objects} == {"a"}
     assert told == ["Cutting “a”"]
 
 

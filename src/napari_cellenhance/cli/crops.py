@@ -214,9 +214,9 @@ def _tell(result: Any) -> None:
     counts = result.counts
     typer.echo(
         f"{result.folder}: {counts['target']} to keep, {counts['unwanted']} unwanted, {counts['discarded']} left out, "
-        f"{len(result.library.backgrounds)} backgrounds"
+        f"{len(result.collection.backgrounds)} backgrounds"
     )
-    for reason, n in result.found.library.discarded_because().items():
+    for reason, n in result.found.collection.discarded_because().items():
         typer.echo(f"  left out, {reason}: {n}")
     if result.found.thresholds is not None:
         low, high = result.found.thresholds

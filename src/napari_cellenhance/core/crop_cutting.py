@@ -212,7 +212,7 @@ class Scene:
             if place is not None
         ]
 
-    def library(
+    def gathered(
         self,
         found: Sequence[FoundObject],
         objects: Mask,

@@ -102,7 +102,7 @@ def from_labels(
         else:
             fates[i] = Fate("target" if kinds is None or kinds[i] in target else "unwanted", track=track)
     ground = chosen.ground or GroundOptions()
-    return scene.library(
+    return scene.gathered(
         scene.cut_all(dense, fates), dense > 0, replace(ground, window_px=0) if is_complete else ground
     )
 
@@ -168,7 +168,7 @@ def from_painted(
         fate = Fate("target" if value in target else "unwanted")
         fates |= dict.fromkeys(range(so_far + 1, so_far + n_parts + 1), fate)
     notes = [] if (ids != NOT_PAINTED).any() else [f"Nothing is painted on {source}."]
-    return scene.library(
+    return scene.gathered(
         scene.cut_all(objects, fates),
         objects > 0,
         chosen.ground or GroundOptions(),
@@ -225,7 +225,7 @@ def from_segmentation(
         mask = binary_fill_holes(mask)
     parts, n_parts = number_parts(mask)
     found = scene.cut_all(parts, dict.fromkeys(range(1, n_parts + 1), Fate(as_class)))
-    return scene.library(found, mask, chosen.ground or GroundOptions())
+    return scene.gathered(found, mask, chosen.ground or GroundOptions())
 
 
 def _bright(plane: NDArray[np.float32], way: SegmentOptions) -> Mask:
@@ -304,7 +304,7 @@ def from_points(
     fates = {i: _by_points(bool(has_target[i]), bool(has_other[i])) for i in range(1, n_parts + 1)}
     n_missed, n = sum(int((found == 0).sum()) for found in hits.values()), sum(map(len, hits.values()))
     notes = [f"{n_missed} of {n} points of {source} lie on no object that was found."] if n_missed else []
-    return scene.library(scene.cut_all(parts, fates), mask, chosen.ground or GroundOptions(), notes=notes)
+    return scene.gathered(scene.cut_all(parts, fates), mask, chosen.ground or GroundOptions(), notes=notes)
 
 
 def _hit(parts: NDArray[np.int64], points: ArrayLike, name: str) -> NDArray[np.int64]:
@@ -394,7 +394,7 @@ def from_boxes(
         found.append(scene.cut(tight, y0 + int(rows[0]), x0 + int(columns[0]),
                                Fate("discarded", reason) if reason else fate))  # fmt: skip
     notes = [f"{n_empty} of {n_drawn} boxes of {source} hold nothing brighter than the rest."] if n_empty else []
-    return scene.library(found, objects, chosen.ground or _BOX_GROUND, notes=notes)
+    return scene.gathered(found, objects, chosen.ground or _BOX_GROUND, notes=notes)
 
 
 def _clipped(boxes: ArrayLike, shape: tuple[int, ...]) -> list[Box]:

@@ -50,11 +50,11 @@ class Outlines:
         """Draw objects in place of earlier ones."""
         made = overlay_layer(found, view, choices)
         self.remove()
-        if made is None or not found.library.objects:
+        if made is None or not found.collection.objects:
             return
         data, kwargs, _ = made
         active = self._viewer.layers.selection.active
-        self.layer = self._viewer.add_labels(data, **kwargs, colormap=_colormap(found.library))
+        self.layer = self._viewer.add_labels(data, **kwargs, colormap=_colormap(found.collection))
         self.layer.contour = _LINE_PX
         self.layer.editable = False
         if active is not None:

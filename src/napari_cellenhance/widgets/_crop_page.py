@@ -29,7 +29,7 @@ _BUTTONS: tuple[tuple[CropClass, str, str], ...] = (
 
 def state_sentence(shelf: CropShelf) -> str:
     """Say where the library lies and whether that is up to date."""
-    if not shelf.library.objects:
+    if not shelf.collection.objects:
         return "Nothing in it yet." if shelf.folder is None else f"{shelf.folder} holds no crop."
     place = "" if shelf.folder is None else f" in {shelf.folder}"
     if shelf.is_saved:
@@ -164,12 +164,12 @@ class LibraryPage(QWidget):
 
     @guarded
     def _on_replaced(self) -> None:
-        self.thumbnails.replace(self._shelf.library)
+        self.thumbnails.replace(self._shelf.collection)
 
     @guarded
     def refill(self) -> None:
         """Show the library as it is now."""
-        library = self._shelf.library
+        library = self._shelf.collection
         for kind, grid in self.grids.items():
             grid.show_crops(library.objects, in_order(library.objects, kind, self.order.currentData()))
             self.titles[kind].setText(
@@ -205,7 +205,7 @@ class LibraryPage(QWidget):
                 if grid is not sender and grid.selected():
                     grid.clearSelection()
         numbers = numbers or self.selected()
-        objects = [self._shelf.library.objects[number] for number in numbers]
+        objects = [self._shelf.collection.objects[number] for number in numbers]
         if len(objects) == 1:
             self.about.setText(crop_sentence(objects[0]))
         elif objects:

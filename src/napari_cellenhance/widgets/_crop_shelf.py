@@ -28,7 +28,7 @@ class CropShelf(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.library = CropLibrary()
+        self.collection = CropLibrary()
         self.folder: Path | None = None
         self.stamp: frozenset[tuple[str, int]] = frozenset()
         self.steps: list[dict[str, Any]] = []
@@ -48,32 +48,32 @@ class CropShelf(QObject):
         ImageError
             Grey values and colours do not go together.
         """
-        both = add(self.library, more)
-        n_again = len(self.library.objects) + len(more.objects) - len(both.objects)
+        both = add(self.collection, more)
+        n_again = len(self.collection.objects) + len(more.objects) - len(both.objects)
         self._set(both, [*self.steps, record], has_others=True)
         return n_again
 
     def move(self, numbers: list[int], kind: CropClass) -> int:
         """Put objects into another class; returns how many were not there already."""
-        others = [number for number in numbers if self.library.objects[number].kind != kind]
+        others = [number for number in numbers if self.collection.objects[number].kind != kind]
         if others:
-            self._set(self.library.moved(others, kind), self.steps)
+            self._set(self.collection.moved(others, kind), self.steps)
         return len(others)
 
     def undo(self) -> None:
         """Take the last change back."""
         if not self._before:
             return
-        n_objects = len(self.library.objects)
-        self.library, self.steps = self._before.pop()
+        n_objects = len(self.collection.objects)
+        self.collection, self.steps = self._before.pop()
         self.is_saved = False
-        if len(self.library.objects) != n_objects:
+        if len(self.collection.objects) != n_objects:
             self.replaced.emit()
         self.changed.emit()
 
     def _set(self, library: CropLibrary, steps: list[dict[str, Any]], *, has_others: bool = False) -> None:
-        self._before = [*self._before, (self.library, self.steps)][-_MAX_STEPS_BACK:]
-        self.library, self.steps, self.is_saved = library, steps, False
+        self._before = [*self._before, (self.collection, self.steps)][-_MAX_STEPS_BACK:]
+        self.collection, self.steps, self.is_saved = library, steps, False
         if has_others:
             self.replaced.emit()
         self.changed.emit()
@@ -91,7 +91,7 @@ class CropShelf(QObject):
         *,
         is_saved: bool = True,
     ) -> None:
-        self.folder, self.library, self.steps, self.stamp = folder, library, steps, stamp
+        self.folder, self.collection, self.steps, self.stamp = folder, library, steps, stamp
         self.is_saved, self._before = is_saved, []
         self.replaced.emit()
         self.changed.emit()
@@ -99,7 +99,7 @@ class CropShelf(QObject):
     def show_saved(self, folder: Path, saved: CropLibrary, stamp: frozenset[tuple[str, int]]) -> None:
         """Remember where the library lies; what was changed while it was written is not saved yet."""
         self.folder, self.stamp = folder, stamp
-        self.is_saved = saved is self.library
+        self.is_saved = saved is self.collection
         self.changed.emit()
 
     def clear(self) -> None:
@@ -108,8 +108,8 @@ class CropShelf(QObject):
 
     def leave_behind(self, viewer: Any) -> None:
         """Keep changes that are not saved for the next dock of this viewer."""
-        if not self.is_saved and self.library.objects:
-            _left_behind[viewer] = (self.folder, self.library, self.steps, self.stamp)
+        if not self.is_saved and self.collection.objects:
+            _left_behind[viewer] = (self.folder, self.collection, self.steps, self.stamp)
 
     def take_back(self, viewer: Any) -> bool:
         """Take over what an earlier dock left behind; says whether there was something."""

@@ -78,8 +78,8 @@ class KeepCrops(QWidget):
         describe(self.folder, "Folder of crops", "Small pictures of objects, one TIFF each, in folders by class.")
         self.choose = QPushButton("Choose…")
         self.choose.setToolTip("Choose the folder of crops.")
-        self.library = QPushButton("Make or sort crops…")
-        self.library.setToolTip("Open the dock “Crop library”: cut crops out of images, look at them, sort them.")
+        self.sort_button = QPushButton("Make or sort crops…")
+        self.sort_button.setToolTip("Open the dock “Crop library”: cut crops out of images, look at them, sort them.")
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.keep = QComboBox()
@@ -136,7 +136,7 @@ class KeepCrops(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(first)
         layout.addWidget(self.note)
-        layout.addWidget(self.library)
+        layout.addWidget(self.sort_button)
         layout.addLayout(self.form)
         for part in (self.dark, self.colour, self.apart, self.look, self.fold):
             layout.addWidget(part)
@@ -144,7 +144,7 @@ class KeepCrops(QWidget):
     def _connect(self) -> None:
         self.folder.textChanged.connect(self._on_folder)
         self.choose.clicked.connect(self._ask_folder)
-        self.library.clicked.connect(self._open_library)
+        self.sort_button.clicked.connect(self._open_library)
         self.keep.currentIndexChanged.connect(self._on_folder)
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.scale.currentIndexChanged.connect(self._on_scale)
@@ -230,7 +230,7 @@ class KeepCrops(QWidget):
     @guarded
     def _on_folder(self) -> None:
         counts = count_crops(self.place)
-        self.library.setVisible(hasattr(self._viewer, "window") and library_dock() is not None)
+        self.sort_button.setVisible(hasattr(self._viewer, "window") and library_dock() is not None)
         text = ""
         if counts is not None:
             warning = crops_warning(counts, is_swapped=self.is_swapped)

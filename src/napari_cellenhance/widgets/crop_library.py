@@ -204,7 +204,7 @@ class CropPanel(DockPanel):
         if self._gone.is_set() or self.found is None or thresholds is None or self._asked is None:
             return
         self.found = crop_finding.resorted(self.found, thresholds)
-        self.outlines.recolour(self.found.library)
+        self.outlines.recolour(self.found.collection)
         self.foot.show_info(found_sentence(self.found, self._asked.view.name))
 
     @guarded
@@ -214,14 +214,14 @@ class CropPanel(DockPanel):
             return
         self._sort()
         found, name = self.found, self._asked.view.name
-        n_again = self.shelf.add(found.library, found.result.record)
+        n_again = self.shelf.add(found.collection, found.result.record)
         self._axes[name] = self._asked.choices.axes
         self._forget()
         again = ""
         if n_again:
             again = f" {n_again} of them were in the library before; they have the class they were given now."
         self.foot.show_info(
-            f"Added from “{name}”: {counted(found.library)}.{again} Choose the next image, or look at them under "
+            f"Added from “{name}”: {counted(found.collection)}.{again} Choose the next image, or look at them under "
             "“2 Library”."
         )
 
@@ -238,7 +238,7 @@ class CropPanel(DockPanel):
 
     @guarded
     def _on_shelf(self) -> None:
-        n = len(self.shelf.library.objects)
+        n = len(self.shelf.collection.objects)
         self.tabs.setTabText(_LIBRARY, f"2 Library ({n}{'' if self.shelf.is_saved else ' *'})" if n else "2 Library")
         self._show_state()
 
@@ -301,7 +301,7 @@ class CropPanel(DockPanel):
         self._save_to(Path(folder), overwrite=False)
 
     def _save_to(self, folder: Path, *, overwrite: bool) -> None:
-        library = self.shelf.library
+        library = self.shelf.collection
         work = partial(save_folder, folder, library, self.shelf.record(), overwrite=overwrite)
         self._start(f"Save {folder.name}", work, partial(self._on_saved, folder, library))
 
@@ -323,7 +323,7 @@ class CropPanel(DockPanel):
     def save_sheet(self, path: str) -> None:
         """Draw the contact sheet."""
         target = Path(path if path.lower().endswith(".png") else f"{path}.png")
-        self._start("Draw the contact sheet", partial(save_sheet, target, self.shelf.library), self._on_sheet)
+        self._start("Draw the contact sheet", partial(save_sheet, target, self.shelf.collection), self._on_sheet)
 
     def _on_sheet(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -341,7 +341,9 @@ class CropPanel(DockPanel):
         """Ask before changes that are not saved are lost."""
         if self.shelf.is_saved:
             return True
-        question = f"The library has changes that are not saved ({counted(self.shelf.library)}). Lose them and {what}?"
+        question = (
+            f"The library has changes that are not saved ({counted(self.shelf.collection)}). Lose them and {what}?"
+        )
         buttons = QMessageBox.StandardButton.Discard | QMessageBox.StandardButton.Cancel
         answer = QMessageBox.question(self, DOCK_TITLE, question, buttons, QMessageBox.StandardButton.Cancel)
         return bool(answer == QMessageBox.StandardButton.Discard)
@@ -390,7 +392,7 @@ class CropPanel(DockPanel):
         is_idle, is_find = self._job is None, self.tabs.currentIndex() == _FIND
         self.foot.cancel.setVisible(is_find or not is_idle)
         self.foot.run.setEnabled(is_idle and not problem)
-        self.add.setEnabled(is_idle and self.found is not None and bool(self.found.library.objects))
+        self.add.setEnabled(is_idle and self.found is not None and bool(self.found.collection.objects))
         self.sorting.setVisible(self.form.is_sorted and self.sorting.thresholds is not None)
         self.page.open.setEnabled(is_idle)
         if is_idle:

@@ -88,20 +88,20 @@ class CropFilesResult:
     folder : Path
     found : CropResult
         Of these images.
-    library : CropLibrary
+    collection : CropLibrary
         All that is in the folder now.
     notes : tuple of str
     """
 
     folder: Path
     found: CropResult
-    library: CropLibrary
+    collection: CropLibrary
     notes: tuple[str, ...]
 
     @property
     def counts(self) -> dict[CropClass, int]:
         """Crops of each class in the folder."""
-        return self.library.counts()
+        return self.collection.counts()
 
 
 def run(
@@ -129,14 +129,14 @@ def run(
         raise TargetExistsError(f"{out} holds crops already; add to them, choose another folder, or allow overwriting")
     layers, notes = _layers(request)
     found = cut(CropRequest(layers=layers, options=request.options), on_progress=on_progress, is_cancelled=is_cancelled)
-    library = found.library if before is None else add(before, found.library)
-    notes += found.library.notes
+    library = found.collection if before is None else add(before, found.collection)
+    notes += found.collection.notes
     if found.is_complete:
-        if not found.library.objects:
+        if not found.collection.objects:
             raise ParameterError("no object was found; try another way, a lower least area, or other settings")
         write_library(out, library, found.record, overwrite=request.overwrite or request.is_added,
                       has_sheet=request.has_sheet)  # fmt: skip
-    return CropFilesResult(folder=out, found=found, library=library, notes=tuple(dict.fromkeys(notes)))
+    return CropFilesResult(folder=out, found=found, collection=library, notes=tuple(dict.fromkeys(notes)))
 
 
 def write_library(

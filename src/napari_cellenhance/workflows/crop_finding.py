@@ -55,9 +55,9 @@ class FoundCrops:
     is_flat: bool = False
 
     @property
-    def library(self) -> CropLibrary:
+    def collection(self) -> CropLibrary:
         """All objects."""
-        return self.result.library
+        return self.result.collection
 
 
 def find(
@@ -73,8 +73,8 @@ def find(
     (layer,) = request.layers
     result = crops.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
     axes = "".join(letter for letter in layer.axes if letter not in "CS")
-    is_flat = result.is_complete and not result.library.objects and _is_flat(layer)
-    return FoundCrops(result=result, numbers=_numbered(result.library, layer, axes), axes=axes, is_flat=is_flat)
+    is_flat = result.is_complete and not result.collection.objects and _is_flat(layer)
+    return FoundCrops(result=result, numbers=_numbered(result.collection, layer, axes), axes=axes, is_flat=is_flat)
 
 
 def resorted(found: FoundCrops, thresholds: FocusThresholds) -> FoundCrops:
@@ -174,7 +174,7 @@ def left_out(library: CropLibrary) -> str:
 
 def found_sentence(found: FoundCrops, name: str) -> str:
     """Say what was found in a layer, and what to do where that is nothing."""
-    library = found.library
+    library = found.collection
     notes = " ".join(library.notes)
     start = "" if found.result.is_complete else "Cancelled before the last plane. "
     if found.is_flat:

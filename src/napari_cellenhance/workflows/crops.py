@@ -162,7 +162,7 @@ class CropResult:
 
     Parameters
     ----------
-    library : CropLibrary
+    collection : CropLibrary
     thresholds : FocusThresholds or None
         Of the focus score, as given or proposed.
     record : dict
@@ -171,7 +171,7 @@ class CropResult:
         False when stopped before the last plane.
     """
 
-    library: CropLibrary
+    collection: CropLibrary
     thresholds: FocusThresholds | None
     record: dict[str, Any]
     is_complete: bool = True
@@ -179,7 +179,7 @@ class CropResult:
     @property
     def score_curve(self) -> NDArray[np.float64]:
         """Focus scores that decide, rising."""
-        scores = np.array([one.score for one in self.library.objects if _is_scored(one)], np.float64)
+        scores = np.array([one.score for one in self.collection.objects if _is_scored(one)], np.float64)
         return np.sort(scores)
 
 
@@ -218,7 +218,7 @@ def run(
         "counts": dict(library.counts()),
         "discarded_because": library.discarded_because(),
     }
-    return CropResult(library=library, thresholds=thresholds, record=record, is_complete=is_complete)
+    return CropResult(collection=library, thresholds=thresholds, record=record, is_complete=is_complete)
 
 
 def resorted(result: CropResult, thresholds: FocusThresholds) -> CropResult:
@@ -231,13 +231,13 @@ def resorted(result: CropResult, thresholds: FocusThresholds) -> CropResult:
     """
     if result.thresholds is None:
         raise ParameterError("these objects have no focus score; find them again with one")
-    library = sort_by_focus(result.library, thresholds)
+    library = sort_by_focus(result.collection, thresholds)
     record = result.record | {
         "focus_thresholds": thresholds._asdict(),
         "counts": dict(library.counts()),
         "discarded_because": library.discarded_because(),
     }
-    return replace(result, library=library, thresholds=thresholds, record=record)
+    return replace(result, collection=library, thresholds=thresholds, record=record)
 
 
 def _is_scored(one: FoundObject) -> bool:
