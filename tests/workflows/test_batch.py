@@ -431,7 +431,8 @@ def test_without_objects_there_is_a_table_all_the_same(tmp_path: Path) -> None:
 
 
 def test_tables_as_parquet(plate: Path, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import parquet
+
     write(plate / "e.tif", np.zeros((16, 20), np.uint8), "YX", dtype="keep")  # no objects
     recipe = Recipe(steps=(GAMMA,), labels=SegmentOptions(min_size_px=1), measure=True)
     text, binary = run(plate, tmp_path / "csv", recipe), run(plate, tmp_path / "pq", recipe, tables="parquet")
