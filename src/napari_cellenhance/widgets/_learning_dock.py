@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
@@ -11,7 +12,7 @@ from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._denoise_results import LearningImage
 from napari_cellenhance.widgets._filter_picker import refill_all
-from napari_cellenhance.widgets._forms import scrolled
+from napari_cellenhance.widgets._forms import boxed, scrolled
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._learning_run import LearningRun, Seen, Trained, ended_sentence
 from napari_cellenhance.widgets._model_now import ModelNow
@@ -24,6 +25,9 @@ from napari_cellenhance.widgets._worker import Outcome
 from napari_cellenhance.workflows.catalog import list_filters
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 from napari_cellenhance.workflows.train_estimate import TrainEstimate
+
+if TYPE_CHECKING:
+    from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = ["LearningDock", "settings_of_networks"]
 
@@ -46,7 +50,8 @@ class LearningDock(TrainingDock):
         Images to work on.
     now : ModelNow
     settings : QWidget
-        With ``goal()`` and ``expected``, a label.
+        With ``goal()``, ``problem()``, ``set_models(cards)``, the signals ``changed`` and ``estimate_wanted``, the
+        button ``estimate``, ``duration``, and the label ``expected``.
     view : TrainingView
     learning : LearningImage
     """
@@ -56,6 +61,10 @@ class LearningDock(TrainingDock):
     settings: Any
     view: TrainingView
     skip_text = "Skip"
+    none_checked = ""
+    """What to do with a new model where no image was checked."""
+    image_pages: tuple[int, ...] = (0,)
+    """Pages that show the list of images; the first page never shows the buttons of a training."""
 
     def __init__(self, viewer: Any, name: str) -> None:
         super().__init__(viewer, name)
@@ -77,11 +86,45 @@ class LearningDock(TrainingDock):
         """Make the call that measures some updates."""
         raise NotImplementedError
 
-    def on_models(self) -> None:
-        """Show the new list of models."""
-        refill_all(list_filters())
+    def cards(self) -> Sequence[ModelCard]:
+        """Models of the kind that the dock uses and makes."""
+        raise NotImplementedError
 
-    def add_pages(self, *pages: tuple[str, QWidget]) -> None:
+    def show_choices(self) -> None:
+        """Offer what suits the images, before anything is judged; begins :meth:`show_state`."""
+
+    def show_more(self, problem: str) -> None:
+        """Show what only this dock has; part of :meth:`show_state`."""
+
+    def card_sentence(self, card: ModelCard) -> str:
+        """Say what a new model can do, from its card."""
+        return ""
+
+    def close_parts(self) -> None:
+        """Close what only this dock has; part of :meth:`let_go`."""
+
+    def lay_out(self, title: str, *pages: tuple[str, QWidget]) -> None:
+        """Put the images above the pages and the buttons below; ``title`` stands over the images."""
+        self._add_pages(*pages)
+        self._images_box = boxed(title, self.images)
+        self._below = self.training_foot()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self._images_box)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self._below)
+        self.on_tab(0)
+
+    def connect_parts(self, *abandons: Callable[[], None]) -> None:
+        """Listen to the parts; ``abandons`` end the threads of a dock that was destroyed without being closed."""
+        self.images.changed.connect(self.on_images)
+        self.settings.changed.connect(self.show_state)
+        self.settings.estimate_wanted.connect(self.estimate)
+        self.now.models_changed.connect(self.on_models)
+        self.tabs.currentChanged.connect(self.on_tab)
+        self.destroyed.connect(partial(_abandon, (self.now.abandon, *abandons)))
+
+    def _add_pages(self, *pages: tuple[str, QWidget]) -> None:
         """Fill the tabs; the last page is that of the training, which grows with the dock."""
         for i, (title, part) in enumerate(pages):
             page = QWidget()
@@ -91,6 +134,40 @@ class LearningDock(TrainingDock):
             if i < len(pages) - 1:
                 column.addStretch(1)
             self.tabs.addTab(scrolled(page), title)
+
+    # --- slots --------------------------------------------------------------------------
+
+    @guarded
+    def on_tab(self, index: int) -> None:
+        """Show what belongs to a page."""
+        self._below.setVisible(index != 0)
+        self._images_box.setVisible(index in self.image_pages)
+
+    @guarded
+    def on_images(self) -> None:
+        """Other images, or other settings of one."""
+        if not self._gone.is_set():
+            self.show_state()
+
+    @guarded
+    def show_state(self) -> None:
+        """Show again what is chosen, what that means, and what can be pressed."""
+        if self._gone.is_set():
+            return
+        self.show_choices()
+        problem = self.problem()
+        self.settings.duration.show_replaced(is_replaced=self.model_id() in {card.id for card in self.cards()})
+        self.settings.estimate.setEnabled(self._job is None and not problem)
+        self.show_more(problem)
+        self.show_time()
+        self.show_buttons(problem)
+        self.now.show_state()
+
+    @guarded
+    def on_models(self) -> None:
+        """Show the new list of models."""
+        self.settings.set_models(self.cards())
+        refill_all(list_filters())
 
     # --- how long -----------------------------------------------------------------------
 
@@ -191,13 +268,29 @@ class LearningDock(TrainingDock):
 
     def used_sentence(self, run: LearningRun[Any], trained: Trained) -> str:
         """Add what the new model made of the images, and say so."""
-        return self.now.add_results(run.chosen, trained.found)
+        card = next((card for card in self.cards() if card.id == trained.result.model_id), None)
+        known = "" if card is None else self.card_sentence(card)
+        used = self.now.add_results(run.chosen, trained.found) if run.chosen.layers else self.none_checked
+        return f"{known} {used}".strip()
 
     # --- from outside -------------------------------------------------------------------
 
     def select(self, layer: Any) -> None:
         """Check a layer from outside (menu commands)."""
         self.images.check(layer)
+
+    def let_go(self) -> None:
+        """Release the viewer and everything that listens to it."""
+        self._clock.stop()
+        self.close_parts()
+        self.now.close_down()
+        self.learning.remove()
+        self.images.release()
+
+
+def _abandon(calls: Sequence[Callable[[], None]], *_: Any) -> None:
+    for call in calls:
+        call()
 
 
 def settings_of_networks() -> PluginSettings:

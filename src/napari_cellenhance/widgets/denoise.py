@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._denoise_layer_form import DenoiseLayerForm
@@ -14,11 +13,9 @@ from napari_cellenhance.widgets._denoise_run import DenoiseRun, build_n2v_reques
 from napari_cellenhance.widgets._denoise_settings import DenoiseSettings
 from napari_cellenhance.widgets._denoise_view import DenoiseView
 from napari_cellenhance.widgets._docking import DENOISE
-from napari_cellenhance.widgets._forms import boxed
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._learning_dock import LearningDock, settings_of_networks
 from napari_cellenhance.widgets._learning_run import Chosen
-from napari_cellenhance.widgets._model_now import ModelNow
 from napari_cellenhance.widgets._train_goal import model_id_of
 from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows import train_n2v
@@ -30,9 +27,9 @@ from napari_cellenhance.workflows.train_n2v import N2VRequest
 if TYPE_CHECKING:
     import napari.components
 
-__all__ = ["DenoisePanel"]
+    from napari_cellenhance.zoo.cards import ModelCard
 
-_DENOISE, _TRAIN, _PROGRESS = range(3)
+__all__ = ["DenoisePanel"]
 
 
 class DenoisePanel(LearningDock):
@@ -44,6 +41,7 @@ class DenoisePanel(LearningDock):
     """
 
     skip_text = "Skip denoising"
+    image_pages = (0, 1)
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
         super().__init__(viewer, DENOISE)
@@ -58,37 +56,11 @@ class DenoisePanel(LearningDock):
         self.view = DenoiseView()
         self.foot.run.setText("Train on these images")
         self.foot.run.setToolTip("Learn from the noisy images alone; you can go on working in napari meanwhile.")
-        self._lay_out()
-        self._connect()
-        self._on_images()
-
-    # --- layout -------------------------------------------------------------------------
-
-    def _lay_out(self) -> None:
-        self.add_pages(("1 Denoise", self.now), ("2 Train", self.settings), ("3 Progress", self.view))
-        self._images_box = boxed("Images", self.images)
-        self._below = self.training_foot()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self._images_box)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self._below)
-        self._on_tab(_DENOISE)
-
-    def _connect(self) -> None:
-        self.images.changed.connect(self._on_images)
-        self.settings.changed.connect(self.show_state)
+        self.lay_out("Images", ("1 Denoise", self.now), ("2 Train", self.settings), ("3 Progress", self.view))
+        self.connect_parts(self._looks.close)
         self.settings.noise_wanted.connect(self.look_at_noise)
-        self.settings.estimate_wanted.connect(self.estimate)
-        self.now.models_changed.connect(self.on_models)
-        self.tabs.currentChanged.connect(self._on_tab)
         self._looks.delivered.connect(self._on_looked)
-        self.destroyed.connect(partial(_let_go, self.now, self._looks))
-
-    @guarded
-    def _on_tab(self, index: int) -> None:
-        self._below.setVisible(index != _DENOISE)
-        self._images_box.setVisible(index != _PROGRESS)
+        self.on_images()
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -127,40 +99,33 @@ class DenoisePanel(LearningDock):
     def _n_channels(self) -> int:
         return portion_of(self._noisy()[0]).n_channels
 
+    def cards(self) -> Sequence[ModelCard]:
+        """Models of the kind that the dock uses and makes."""
+        return list_denoisers()
+
+    def show_choices(self) -> None:
+        """Offer channels, and what a training may start from."""
+        is_readable = not self.images.problem()
+        n_channels = self._n_channels() if is_readable else 1
+        self.settings.show_channels(n_channels)
+        start = general_start(self.request(), self.cards(), n_channels) if is_readable else None
+        self.settings.show_general(start)
+
+    def show_more(self, problem: str) -> None:
+        """Show how much a training sees."""
+        self.settings.sees.setText("" if problem else learned_from(self._noisy(), self.settings.goal().n_dims))
+        self.settings.look.setEnabled(not self.images.problem())
+
     # --- slots --------------------------------------------------------------------------
 
     @guarded
-    def _on_images(self) -> None:
+    def on_images(self) -> None:
+        """Other images, or other settings of one: they give the model its name."""
         if self._gone.is_set():
             return
         forms = self.images.forms()
         self.settings.suggest_name(str(forms[0].layer.name) if forms else "")
-        self.show_state()
-
-    @guarded
-    def show_state(self) -> None:
-        """Show again what is chosen, what that means, and what can be pressed."""
-        if self._gone.is_set():
-            return
-        goal, is_readable = self.settings.goal(), not self.images.problem()
-        n_channels = self._n_channels() if is_readable else 1
-        self.settings.show_channels(n_channels)
-        cards = list_denoisers()
-        self.settings.show_general(general_start(self.request(), cards, n_channels) if is_readable else None)
-        self.settings.duration.show_replaced(is_replaced=self.model_id() in {card.id for card in cards})
-        problem = self.problem()
-        self.settings.sees.setText("" if problem else learned_from(self._noisy(), goal.n_dims))
-        self.settings.estimate.setEnabled(self._job is None and not problem)
-        self.settings.look.setEnabled(is_readable)
-        self.show_time()
-        self.show_buttons(problem)
-        self.now.show_state()
-
-    @guarded
-    def on_models(self) -> None:
-        """Show the new list of models."""
-        self.settings.set_models(list_denoisers())
-        super().on_models()
+        super().on_images()
 
     @guarded
     def look_at_noise(self) -> None:
@@ -181,15 +146,6 @@ class DenoisePanel(LearningDock):
         else:
             self.settings.show_noise(outcome.value)
 
-    def let_go(self) -> None:
-        """Release the viewer and everything that listens to it."""
-        self._clock.stop()
+    def close_parts(self) -> None:
+        """Close what only this dock has."""
         self._looks.close()
-        self.now.close_down()
-        self.learning.remove()
-        self.images.release()
-
-
-def _let_go(now: ModelNow, looks: LatestOnly, *_: Any) -> None:
-    now.abandon()
-    looks.close()

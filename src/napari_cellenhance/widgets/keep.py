@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QVBoxLayout
-
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._docking import KEEP
-from napari_cellenhance.widgets._forms import boxed
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._keep_layer_form import KeepLayerForm
 from napari_cellenhance.widgets._keep_now import KeepNow
@@ -17,7 +15,7 @@ from napari_cellenhance.widgets._keep_run import KeepRun, build_semantic_request
 from napari_cellenhance.widgets._keep_settings import KeepSettings
 from napari_cellenhance.widgets._keep_view import KeepView
 from napari_cellenhance.widgets._learning_dock import LearningDock, settings_of_networks
-from napari_cellenhance.widgets._learning_run import Chosen, LearningRun, Trained
+from napari_cellenhance.widgets._learning_run import Chosen, LearningRun
 from napari_cellenhance.workflows import train_semantic
 from napari_cellenhance.workflows.separate import list_separators
 from napari_cellenhance.workflows.separate_layers import scores_sentence
@@ -26,10 +24,11 @@ from napari_cellenhance.workflows.train_semantic import SemanticRequest
 if TYPE_CHECKING:
     import napari.components
 
+    from napari_cellenhance.zoo.cards import ModelCard
+
 __all__ = ["KeepPanel"]
 
-_SEPARATE, _TEACH, _PROGRESS = range(3)
-_NONE_CHECKED = "Check images under “1 Separate” and press “Separate now”."
+_TEACH = 1
 
 
 class KeepPanel(LearningDock):
@@ -42,6 +41,7 @@ class KeepPanel(LearningDock):
 
     now: KeepNow
     view: KeepView
+    none_checked = "Check images under “1 Separate” and press “Separate now”."
     skip_text = "Skip separating"
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
@@ -55,33 +55,16 @@ class KeepPanel(LearningDock):
         self.view = KeepView()
         self.foot.run.setText("Teach")
         self.foot.run.setToolTip("Learn from the crops or the movie; you can go on working in napari meanwhile.")
-        self._lay_out()
-        self._connect()
-        self._on_images()
-
-    def _lay_out(self) -> None:
-        self.add_pages(("1 Separate", self.now), ("2 Teach", self.settings), ("3 Progress", self.view))
-        self._images_box = boxed("Images to take apart", self.images)
-        self._below = self.training_foot()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self._images_box)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self._below)
-        self._on_tab(_SEPARATE)
-
-    def _connect(self) -> None:
-        self.images.changed.connect(self._on_images)
-        self.settings.changed.connect(self.show_state)
-        self.settings.estimate_wanted.connect(self.estimate)
-        self.now.models_changed.connect(self.on_models)
-        self.tabs.currentChanged.connect(self._on_tab)
-        self.destroyed.connect(partial(_let_go, self.now, self.settings))
+        self.lay_out(
+            "Images to take apart", ("1 Separate", self.now), ("2 Teach", self.settings), ("3 Progress", self.view)
+        )
+        self.connect_parts(self.settings.abandon)
+        self.on_images()
 
     @guarded
-    def _on_tab(self, index: int) -> None:
-        self._below.setVisible(index != _SEPARATE)
-        self._images_box.setVisible(index == _SEPARATE)
+    def on_tab(self, index: int) -> None:
+        """Show what belongs to a page, and what is learned from."""
+        super().on_tab(index)
         if index == _TEACH:
             self.settings.part.refresh()
 
@@ -123,52 +106,19 @@ class KeepPanel(LearningDock):
         """Make the call that measures some updates."""
         return partial(train_semantic.estimate, self.request())
 
-    # --- slots --------------------------------------------------------------------------
+    def cards(self) -> Sequence[ModelCard]:
+        """Models of the kind that the dock uses and makes."""
+        return list_separators()
 
-    @guarded
-    def _on_images(self) -> None:
-        if not self._gone.is_set():
-            self.show_state()
-
-    @guarded
-    def show_state(self) -> None:
-        """Show again what is chosen, what that means, and what can be pressed."""
-        if self._gone.is_set():
-            return
-        problem = self.problem()
-        self.settings.duration.show_replaced(is_replaced=self.model_id() in {card.id for card in list_separators()})
-        self.settings.estimate.setEnabled(self._job is None and not problem)
-        self.show_time()
-        self.show_buttons(problem)
-        self.now.show_state()
+    def card_sentence(self, card: ModelCard) -> str:
+        """Say what a new model can do, from its card."""
+        return scores_sentence(card)
 
     def show_started(self, run: LearningRun[SemanticRequest]) -> None:
         """Get ready to show a training."""
         self.view.show_kind(is_movie=run.request.learns_from_movie)
         super().show_started(run)
 
-    @guarded
-    def on_models(self) -> None:
-        """Show the new list of models."""
-        self.settings.set_models(list_separators())
-        super().on_models()
-
-    def used_sentence(self, run: LearningRun[SemanticRequest], trained: Trained) -> str:
-        """Add the new layers, and say how well it does."""
-        card = next((card for card in list_separators() if card.id == trained.result.model_id), None)
-        known = "" if card is None else scores_sentence(card)
-        used = super().used_sentence(run, trained) if run.chosen.layers else _NONE_CHECKED
-        return f"{known} {used}".strip()
-
-    def let_go(self) -> None:
-        """Release the viewer and everything that listens to it."""
-        self._clock.stop()
-        self.now.close_down()
+    def close_parts(self) -> None:
+        """Close what only this dock has."""
         self.settings.close_down()
-        self.learning.remove()
-        self.images.release()
-
-
-def _let_go(now: KeepNow, settings: KeepSettings, *_: Any) -> None:
-    now.abandon()
-    settings.abandon()

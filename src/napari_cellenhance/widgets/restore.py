@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QVBoxLayout
-
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._docking import RESTORE
-from napari_cellenhance.widgets._forms import boxed
-from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._learning_dock import LearningDock, settings_of_networks
-from napari_cellenhance.widgets._learning_run import Chosen, LearningRun, Trained
+from napari_cellenhance.widgets._learning_run import Chosen
 from napari_cellenhance.widgets._restore_layer_form import RestoreLayerForm
 from napari_cellenhance.widgets._restore_now import RestoreNow
 from napari_cellenhance.widgets._restore_run import RestoreRun, build_care_request, restore_id
@@ -26,10 +23,9 @@ from napari_cellenhance.workflows.train_care import CareRequest
 if TYPE_CHECKING:
     import napari.components
 
-__all__ = ["RestorePanel"]
+    from napari_cellenhance.zoo.cards import ModelCard
 
-_RESTORE, _TEACH, _PROGRESS = range(3)
-_NONE_CHECKED = "Check the poor images under “1 Restore” and press “Restore now”."
+__all__ = ["RestorePanel"]
 
 
 class RestorePanel(LearningDock):
@@ -41,6 +37,7 @@ class RestorePanel(LearningDock):
     """
 
     now: RestoreNow
+    none_checked = "Check the poor images under “1 Restore” and press “Restore now”."
     skip_text = "Skip restoring"
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
@@ -54,33 +51,11 @@ class RestorePanel(LearningDock):
         self.view = RestoreView()
         self.foot.run.setText("Teach")
         self.foot.run.setToolTip("Learn from the clean images, or pairs; you can go on working in napari meanwhile.")
-        self._lay_out()
-        self._connect()
-        self._on_images()
-
-    def _lay_out(self) -> None:
-        self.add_pages(("1 Restore", self.now), ("2 Teach", self.settings), ("3 Progress", self.view))
-        self._images_box = boxed("Images to restore", self.images)
-        self._below = self.training_foot()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self._images_box)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self._below)
-        self._on_tab(_RESTORE)
-
-    def _connect(self) -> None:
-        self.images.changed.connect(self._on_images)
-        self.settings.changed.connect(self.show_state)
-        self.settings.estimate_wanted.connect(self.estimate)
-        self.now.models_changed.connect(self.on_models)
-        self.tabs.currentChanged.connect(self._on_tab)
-        self.destroyed.connect(partial(_let_go, self.now, self.settings))
-
-    @guarded
-    def _on_tab(self, index: int) -> None:
-        self._below.setVisible(index != _RESTORE)
-        self._images_box.setVisible(index == _RESTORE)
+        self.lay_out(
+            "Images to restore", ("1 Restore", self.now), ("2 Teach", self.settings), ("3 Progress", self.view)
+        )
+        self.connect_parts(self.settings.look.abandon)
+        self.on_images()
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -119,47 +94,14 @@ class RestorePanel(LearningDock):
         """Make the call that measures some updates."""
         return partial(train_care.estimate, self.request())
 
-    # --- slots --------------------------------------------------------------------------
+    def cards(self) -> Sequence[ModelCard]:
+        """Models of the kind that the dock uses and makes."""
+        return list_restorers()
 
-    @guarded
-    def _on_images(self) -> None:
-        if not self._gone.is_set():
-            self.show_state()
+    def card_sentence(self, card: ModelCard) -> str:
+        """Say what a new model can do, from its card."""
+        return calibration_sentence(card)
 
-    @guarded
-    def show_state(self) -> None:
-        """Show again what is chosen, what that means, and what can be pressed."""
-        if self._gone.is_set():
-            return
-        problem = self.problem()
-        self.settings.duration.show_replaced(is_replaced=self.model_id() in {card.id for card in list_restorers()})
-        self.settings.estimate.setEnabled(self._job is None and not problem)
-        self.show_time()
-        self.show_buttons(problem)
-        self.now.show_state()
-
-    @guarded
-    def on_models(self) -> None:
-        """Show the new list of models."""
-        self.settings.set_models(list_restorers())
-        super().on_models()
-
-    def used_sentence(self, run: LearningRun[CareRequest], trained: Trained) -> str:
-        """Add the restored images, and say how right the uncertainty is."""
-        card = next((card for card in list_restorers() if card.id == trained.result.model_id), None)
-        known = "" if card is None else calibration_sentence(card)
-        used = super().used_sentence(run, trained) if run.chosen.layers else _NONE_CHECKED
-        return f"{known} {used}".strip()
-
-    def let_go(self) -> None:
-        """Release the viewer and everything that listens to it."""
-        self._clock.stop()
-        self.now.close_down()
+    def close_parts(self) -> None:
+        """Close what only this dock has."""
         self.settings.close_down()
-        self.learning.remove()
-        self.images.release()
-
-
-def _let_go(now: RestoreNow, settings: RestoreSettings, *_: Any) -> None:
-    now.abandon()
-    settings.look.abandon()
