@@ -7,6 +7,36 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_cellenhance.cli.options import (
+    Average,
+    AxesInFile,
+    Channels,
+    DataRoot,
+    Depth,
+    FinerSettings,
+    Install,
+    KeepWeights,
+    ModelId,
+    Overwrite,
+    Patch,
+    PatchesPerUpdate,
+    Patience,
+    Report,
+    Resume,
+    RunFolder,
+    Seed,
+    Sources,
+    Statistics,
+    Steps,
+    StopAfter,
+    Target,
+    Tile,
+    TimeLimit,
+    Title,
+    TrainDevice,
+    ValidateEvery,
+    Width,
+)
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -30,12 +60,12 @@ _DENOISE = DenoiseRequest(image=None, axes="")
 
 def train_n2v(
     data: Annotated[Path, typer.Argument(help="Noisy image file, a folder of them, or a JSON list of sources.")],
-    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
-    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    out: RunFolder,
+    data_root: DataRoot = None,
     axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in each file]")] = "",
-    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
-    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
-    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    channels: Channels = "all",
+    model_id: ModelId = _TRAIN.model_id,
+    title: Title = _TRAIN.title,
     init_from: Annotated[
         str | None, typer.Option(help=f"Denoiser to start from, such as {DEFAULT_DENOISER}.")
     ] = _TRAIN.init_from,
@@ -61,36 +91,28 @@ def train_n2v(
     radius: Annotated[int, typer.Option(min=1, help="Of the window that replacements come from, in pixels.")] = (
         _TRAIN.radius_px
     ),
-    depth: Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")] = _TRAIN.depth,
-    width: Annotated[int, typer.Option(min=1, help="Maps at full resolution.")] = _TRAIN.width,
+    depth: Depth = _TRAIN.depth,
+    width: Width = _TRAIN.width,
     kernel: Annotated[int, typer.Option(min=1, help="Side of a convolution kernel, odd.")] = _TRAIN.kernel_px,
-    patch: Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")] = _TRAIN.patch_px,
-    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
-    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
-        _TRAIN.time_limit_s
-    ),
-    batch_size: Annotated[int, typer.Option(min=1, help="Patches per update.")] = _TRAIN.batch_size,
+    patch: Patch = _TRAIN.patch_px,
+    steps: Steps = _TRAIN.n_steps,
+    time: TimeLimit = (_TRAIN.time_limit_s),
+    batch_size: PatchesPerUpdate = _TRAIN.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 1e-3.")] = _TRAIN.learning_rate,
     schedule: Annotated[
         Literal["cosine", "constant", "plateau"], typer.Option(help="Of the learning rate.")
     ] = _TRAIN.schedule,
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
-        _TRAIN.patience
-    ),
-    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
-        _TRAIN.average
-    ),
-    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    validate_every: ValidateEvery = _TRAIN.validate_every,
+    patience: Patience = (_TRAIN.patience),
+    average: Average = (_TRAIN.average),
+    keep: KeepWeights = _TRAIN.keep,
+    seed: Seed = _TRAIN.seed,
+    device: TrainDevice = _TRAIN.device,
     precision: Precision = "auto",
-    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
-        _TRAIN.stop_after
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
-    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
-    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    stop_after: StopAfter = (_TRAIN.stop_after),
+    resume: Resume = _TRAIN.resume,
+    install: Install = _TRAIN.install,
+    more: FinerSettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -123,27 +145,23 @@ def train_n2v(
 
 
 def denoise(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")],
+    sources: Sources,
+    target: Target,
     model: Annotated[str, typer.Option(help="Denoiser; see 'cellenhance models list'.")] = _DENOISE.model_id,
-    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
-    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
-    statistics: Annotated[
-        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
-    ] = _DENOISE.statistics,
+    axes: AxesInFile = "",
+    channels: Channels = "all",
+    statistics: Statistics = _DENOISE.statistics,
     average: Annotated[
         bool, typer.Option("--average", help="Mean over eight turned and flipped versions: slower, a little better.")
     ] = False,
     device: Device = _DENOISE.device,
     precision: Precision = _DENOISE.precision,
-    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
+    tile: Tile = None,
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type: float32, or that of the file, rounded.")
     ] = "float32",
-    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    report: Report = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

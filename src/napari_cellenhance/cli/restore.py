@@ -9,6 +9,40 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from napari_cellenhance.cli.options import (
+    ArePairs,
+    Average,
+    AxesInFile,
+    CareData,
+    Channels,
+    DataRoot,
+    Depth,
+    FinerSettings,
+    Install,
+    KeepWeights,
+    LearningRate,
+    ModelId,
+    Overwrite,
+    Patch,
+    PatchesPerUpdate,
+    Patience,
+    Report,
+    Resume,
+    RunFolder,
+    Schedule,
+    Seed,
+    Sources,
+    Statistics,
+    Steps,
+    StopAfter,
+    Target,
+    Tile,
+    TimeLimit,
+    Title,
+    TrainDevice,
+    ValidateEvery,
+    Width,
+)
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -38,8 +72,6 @@ _EVALUATE = EvaluateCareRequest()
 _OPTICS, _TARGET = Optics(), Preparation()
 
 Axes = Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in each file]")]
-Channels = Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")]
-DataRoot = Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")]
 Volumes = Annotated[bool, typer.Option("--3d", help="Volumes (Z stacks) instead of planes.")]
 Psf = Annotated[str, typer.Option(help="Blur: gaussian, airy, none, or an image file of a point.")]
 Na = Annotated[float, typer.Option(help="Numerical aperture of the objective.")]
@@ -78,7 +110,7 @@ def synthesize(
     stretch: Stretch = _STRETCH,
     patches: Annotated[int, typer.Option(min=0, help="Also write so many patches of each pair as .npz.")] = 0,
     patch: Annotated[int, typer.Option(min=8, help="Their side, in pixels.")] = _MAKE.patch_px,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _MAKE.seed,
+    seed: Seed = _MAKE.seed,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the pairs of an earlier run.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -100,11 +132,9 @@ def synthesize(
 
 
 def train_care(
-    data: Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")],
-    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="DATA is a folder with noisy/ and clean/, or a JSON list of pairs.")
-    ] = False,
+    data: CareData,
+    out: RunFolder,
+    pairs: ArePairs = False,
     data_root: DataRoot = None,
     axes: Axes = "",
     channels: Channels = "all",
@@ -120,16 +150,16 @@ def train_care(
     minimum: Minimum = _TARGET.radius_px,
     opening: Opening = False,
     stretch: Stretch = _STRETCH,
-    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
-    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    model_id: ModelId = _TRAIN.model_id,
+    title: Title = _TRAIN.title,
     init_from: Annotated[str | None, typer.Option(help="Restoration model to start from.")] = _TRAIN.init_from,
     loss: Annotated[
         Literal["laplace", "mae", "mse"], typer.Option(help="laplace learns an uncertainty for every pixel, too.")
     ] = _TRAIN.loss,
-    depth: Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")] = _TRAIN.depth,
-    width: Annotated[int, typer.Option(min=1, help="Maps at full resolution.")] = _TRAIN.width,
+    depth: Depth = _TRAIN.depth,
+    width: Width = _TRAIN.width,
     kernel: Annotated[int, typer.Option(min=0, help="Side of a kernel, odd; 0: 5, or 3 with --3d.")] = _TRAIN.kernel_px,
-    patch: Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")] = _TRAIN.patch_px,
+    patch: Patch = _TRAIN.patch_px,
     patches: Annotated[int, typer.Option(min=0, help="Places in each image; 0: new ones each time.")] = (
         _TRAIN.n_patches
     ),
@@ -142,32 +172,22 @@ def train_care(
     lo: Annotated[float, typer.Option(help="Lower percentile of images that are restored.")] = _TRAIN.lo,
     hi: Annotated[float, typer.Option(help="Upper percentile of images that are restored.")] = _TRAIN.hi,
     aside: Annotated[float, typer.Option(help="Share of the images that is kept aside.")] = _TRAIN.validation_fraction,
-    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
-    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
-        _TRAIN.time_limit_s
-    ),
-    batch_size: Annotated[int, typer.Option(min=1, help="Patches per update.")] = _TRAIN.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")] = _TRAIN.learning_rate,
-    schedule: Annotated[
-        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
-    ] = _TRAIN.schedule,
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
-        _TRAIN.patience
-    ),
-    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
-        _TRAIN.average
-    ),
-    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    steps: Steps = _TRAIN.n_steps,
+    time: TimeLimit = (_TRAIN.time_limit_s),
+    batch_size: PatchesPerUpdate = _TRAIN.batch_size,
+    learning_rate: LearningRate = _TRAIN.learning_rate,
+    schedule: Schedule = _TRAIN.schedule,
+    validate_every: ValidateEvery = _TRAIN.validate_every,
+    patience: Patience = (_TRAIN.patience),
+    average: Average = (_TRAIN.average),
+    keep: KeepWeights = _TRAIN.keep,
+    seed: Seed = _TRAIN.seed,
+    device: TrainDevice = _TRAIN.device,
     precision: Precision = "auto",
-    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
-        _TRAIN.stop_after
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
-    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
-    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    stop_after: StopAfter = (_TRAIN.stop_after),
+    resume: Resume = _TRAIN.resume,
+    install: Install = _TRAIN.install,
+    more: FinerSettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -209,7 +229,7 @@ def train_care(
 
 
 def search_care(
-    data: Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")],
+    data: CareData,
     out: Annotated[Path, typer.Option(help="Folder for the trainings and the table; made if missing.")],
     grid: Annotated[
         list[str] | None,
@@ -218,9 +238,7 @@ def search_care(
             help="A setting and values to try; again for more. [default: patch_px=16,32,64 learning_rate=2e-4,4e-4]",
         ),
     ] = None,
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="DATA is a folder with noisy/ and clean/, or a JSON list of pairs.")
-    ] = False,
+    pairs: ArePairs = False,
     data_root: DataRoot = None,
     axes: Axes = "",
     channels: Channels = "all",
@@ -243,7 +261,7 @@ def search_care(
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers; the same images are kept aside.")] = (
         _TRAIN.seed
     ),
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    device: TrainDevice = _TRAIN.device,
     precision: Precision = "auto",
     more: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting that all trainings share.")
@@ -291,28 +309,24 @@ def _grid(words: list[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def restore(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")],
+    sources: Sources,
+    target: Target,
     model: Annotated[str, typer.Option(help="Restoration model; see 'cellenhance models list'.")],
-    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    axes: AxesInFile = "",
     channels: Channels = "all",
-    statistics: Annotated[
-        Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
-    ] = _RESTORE.statistics,
+    statistics: Statistics = _RESTORE.statistics,
     repeats: Annotated[
         int, typer.Option(min=1, max=3, help="Apply again to the result: sharper, but noise may become structure.")
     ] = _RESTORE.repeats,
     uncertainty: Annotated[bool, typer.Option(help="Write the uncertainty of every pixel beside the image.")] = True,
     device: Device = _RESTORE.device,
     precision: Precision = _RESTORE.precision,
-    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
+    tile: Tile = None,
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type of the image: float32, or that of the file, rounded.")
     ] = "float32",
-    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    report: Report = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

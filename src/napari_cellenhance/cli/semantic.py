@@ -8,6 +8,19 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from napari_cellenhance.cli.options import (
+    AxesInFile,
+    Channels,
+    DataRoot,
+    Overwrite,
+    Report,
+    ResultFolder,
+    Sources,
+    StepsOfEach,
+    Target,
+    TrainDevice,
+    ValidateEvery,
+)
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -151,13 +164,11 @@ def train_semantic(
 
 
 def separate(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")],
+    sources: Sources,
+    target: Target,
     model: Annotated[str, typer.Option(help="Semantic filter; see 'cellenhance models list'.")],
-    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
-    channels: Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")] = "all",
+    axes: AxesInFile = "",
+    channels: Channels = "all",
     statistics: Annotated[
         Literal["plane", "stack"], typer.Option(help="Scale each plane, or the whole stack alike (no flicker).")
     ] = _SEPARATE.statistics,
@@ -193,8 +204,8 @@ def separate(
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type of layers: float32, or that of the file, rounded.")
     ] = "float32",
-    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    report: Report = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -254,11 +265,8 @@ def _objects(
 
 def evaluate_semantic(
     data: Annotated[Path, typer.Argument(help="JSON list of objects, channels and scenes.")],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Results; made if missing. What is there already is not computed again."),
-    ],
-    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    out: ResultFolder,
+    data_root: DataRoot = None,
     parts: Annotated[str, typer.Option(help=f"Out of {', '.join(_EVALUATE.parts)}; between commas.")] = ",".join(
         _EVALUATE.parts
     ),
@@ -286,16 +294,14 @@ def evaluate_semantic(
     ),
     frames: Annotated[int, typer.Option(min=3, help="Frames of a movie.")] = _EVALUATE.n_frames,
     lag: Annotated[int, typer.Option(min=1, help="Frames between the two of a pair.")] = _EVALUATE.lag,
-    steps: Annotated[int, typer.Option(min=1, help="Updates of each training.")] = _EVALUATE.n_steps,
+    steps: StepsOfEach = _EVALUATE.n_steps,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per update.")] = _EVALUATE.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _EVALUATE.learning_rate,
     width: Annotated[int, typer.Option(min=1, help="Maps of the filter; 48 as published, less is faster.")] = (
         _EVALUATE.width
     ),
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = (
-        _EVALUATE.validate_every
-    ),
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _EVALUATE.device,
+    validate_every: ValidateEvery = (_EVALUATE.validate_every),
+    device: TrainDevice = _EVALUATE.device,
     precision: Precision = "auto",
     quiet: Quiet = False,
     debug: Debug = False,

@@ -7,6 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_cellenhance.cli.options import (
+    Average,
+    AxesInFile,
+    CropsPerUpdate,
+    DataRoot,
+    FinerSettings,
+    Install,
+    KeepWeights,
+    ModelId,
+    Overwrite,
+    Patience,
+    Report,
+    Resume,
+    RunFolder,
+    Seed,
+    Sources,
+    Steps,
+    StopAfter,
+    Tile,
+    TimeLimit,
+    Title,
+    TrainDevice,
+    ValidateEvery,
+)
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -35,10 +59,10 @@ def train_aep(
     data: Annotated[
         Path, typer.Argument(help="JSON list of labelled sources, or a folder of images with labels beside them.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
-    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
-    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
-    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    out: RunFolder,
+    data_root: DataRoot = None,
+    model_id: ModelId = _TRAIN.model_id,
+    title: Title = _TRAIN.title,
     class_: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, such as 2=nucleus. Can be given again."),
@@ -57,30 +81,22 @@ def train_aep(
         Literal["code", "paper"], typer.Option(help="How a filter acts: as in the authors' code, or in the formula.")
     ] = _TRAIN.translation,
     filters_per_class: Annotated[int, typer.Option(min=0, max=5)] = _TRAIN.filters_per_class,
-    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
-    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
-        _TRAIN.time_limit_s
-    ),
-    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
+    steps: Steps = _TRAIN.n_steps,
+    time: TimeLimit = (_TRAIN.time_limit_s),
+    batch_size: CropsPerUpdate = _TRAIN.batch_size,
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _TRAIN.crop_px,
     learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 1e-3, from a model 1e-4.")] = _TRAIN.learning_rate,
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
-        _TRAIN.patience
-    ),
-    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
-        _TRAIN.average
-    ),
-    keep: Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")] = _TRAIN.keep,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    validate_every: ValidateEvery = _TRAIN.validate_every,
+    patience: Patience = (_TRAIN.patience),
+    average: Average = (_TRAIN.average),
+    keep: KeepWeights = _TRAIN.keep,
+    seed: Seed = _TRAIN.seed,
+    device: TrainDevice = _TRAIN.device,
     precision: Precision = "auto",
-    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
-        _TRAIN.stop_after
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
-    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
-    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    stop_after: StopAfter = (_TRAIN.stop_after),
+    resume: Resume = _TRAIN.resume,
+    install: Install = _TRAIN.install,
+    more: FinerSettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -136,9 +152,7 @@ def _told(result: AEPResult, is_installed: bool) -> tuple[str, ...]:
 
 
 def segment(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
-    ],
+    sources: Sources,
     target: Annotated[
         str, typer.Argument(metavar="OUT", help="File of the result (.ome.tif), or a folder, made if missing.")
     ],
@@ -169,16 +183,16 @@ def segment(
             metavar="MAP", help="Write probabilities, translated, filters, branches or denoised too. Repeatable."
         ),
     ] = None,
-    axes: Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")] = "",
+    axes: AxesInFile = "",
     channels: Annotated[str, typer.Option(help="grey, or numbers counted from 0, e.g. 0.")] = "grey",
     statistics: Annotated[
         Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike.")
     ] = _SEGMENT.statistics,
     device: Device = _SEGMENT.device,
     precision: Precision = _SEGMENT.precision,
-    tile: Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    tile: Tile = None,
+    report: Report = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

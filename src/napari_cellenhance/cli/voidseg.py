@@ -7,6 +7,28 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_cellenhance.cli.options import (
+    Average,
+    CropsPerUpdate,
+    DataRoot,
+    FinerSettings,
+    Install,
+    LearningRate,
+    ModelId,
+    Patience,
+    ResultFolder,
+    Resume,
+    RunFolder,
+    Schedule,
+    Seed,
+    Steps,
+    StepsOfEach,
+    StopAfter,
+    TimeLimit,
+    Title,
+    TrainDevice,
+    ValidateEvery,
+)
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -35,10 +57,10 @@ def train_voidseg(
     data: Annotated[
         Path, typer.Argument(help="JSON list of labelled sources, or a folder of images with label images beside them.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")],
-    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
-    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = _TRAIN.model_id,
-    title: Annotated[str, typer.Option(help="Name of the model as people read it.")] = _TRAIN.title,
+    out: RunFolder,
+    data_root: DataRoot = None,
+    model_id: ModelId = _TRAIN.model_id,
+    title: Title = _TRAIN.title,
     object_name: Annotated[str, typer.Option("--object", help="What the objects are, such as nucleus.")] = (
         _TRAIN.object_name
     ),
@@ -60,32 +82,22 @@ def train_voidseg(
     ),
     depth: Annotated[int, typer.Option(min=1, help="How often the U-Net halves the resolution.")] = _TRAIN.depth,
     width: Annotated[int, typer.Option(min=1, help="Maps of the U-Net at full resolution.")] = _TRAIN.width,
-    steps: Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")] = _TRAIN.n_steps,
-    time: Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")] = (
-        _TRAIN.time_limit_s
-    ),
-    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _TRAIN.batch_size,
+    steps: Steps = _TRAIN.n_steps,
+    time: TimeLimit = (_TRAIN.time_limit_s),
+    batch_size: CropsPerUpdate = _TRAIN.batch_size,
     crop: Annotated[int, typer.Option(min=16, help="Side of a crop, in pixels.")] = _TRAIN.crop_px,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")] = _TRAIN.learning_rate,
-    schedule: Annotated[
-        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
-    ] = _TRAIN.schedule,
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _TRAIN.validate_every,
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
-        _TRAIN.patience
-    ),
-    average: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = (
-        _TRAIN.average
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _TRAIN.seed,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = _TRAIN.device,
+    learning_rate: LearningRate = _TRAIN.learning_rate,
+    schedule: Schedule = _TRAIN.schedule,
+    validate_every: ValidateEvery = _TRAIN.validate_every,
+    patience: Patience = (_TRAIN.patience),
+    average: Average = (_TRAIN.average),
+    seed: Seed = _TRAIN.seed,
+    device: TrainDevice = _TRAIN.device,
     precision: Precision = "auto",
-    stop_after: Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")] = (
-        _TRAIN.stop_after
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = _TRAIN.resume,
-    install: Annotated[bool, typer.Option(help="List the model with the others when it is done.")] = _TRAIN.install,
-    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")] = None,
+    stop_after: StopAfter = (_TRAIN.stop_after),
+    resume: Resume = _TRAIN.resume,
+    install: Install = _TRAIN.install,
+    more: FinerSettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -125,11 +137,8 @@ def _told(result: VoidSegResult, is_installed: bool) -> tuple[str, ...]:
 
 def evaluate_voidseg(
     data: Annotated[Path, typer.Argument(help="JSON list with a source of images to learn from and one to test.")],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Results; made if missing. What is there already is not computed again."),
-    ],
-    data_root: Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")] = None,
+    out: ResultFolder,
+    data_root: DataRoot = None,
     test_source: Annotated[str, typer.Option(help="Name of the source to test on.")] = _EVALUATE.test_source,
     max_train: Annotated[int, typer.Option(min=0, help="Images to cut patches from; 0: all.")] = _EVALUATE.max_train,
     max_test: Annotated[int, typer.Option(min=0, help="Images to test on; 0: all.")] = _EVALUATE.max_test,
@@ -153,21 +162,15 @@ def evaluate_voidseg(
         Literal["paper", "image"],
         typer.Option(help="U-Nets see all images on one scale, as in the paper, or each between its own percentiles."),
     ] = _EVALUATE.normalization,
-    steps: Annotated[int, typer.Option(min=1, help="Updates of each training.")] = _EVALUATE.n_steps,
+    steps: StepsOfEach = _EVALUATE.n_steps,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Updates of each denoiser.")] = _EVALUATE.denoiser_steps,
     depth: Annotated[int, typer.Option(min=1, help="How often the U-Nets halve the resolution.")] = _EVALUATE.depth,
     width: Annotated[int, typer.Option(min=1, help="Maps of the U-Nets at full resolution.")] = _EVALUATE.width,
     crop: Annotated[int, typer.Option(min=16, help="Side of a crop of a patch, in pixels.")] = _EVALUATE.crop_px,
-    batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _EVALUATE.batch_size,
-    schedule: Annotated[
-        Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")
-    ] = _EVALUATE.schedule,
-    validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = (
-        _EVALUATE.validate_every
-    ),
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")] = (
-        _EVALUATE.patience
-    ),
+    batch_size: CropsPerUpdate = _EVALUATE.batch_size,
+    schedule: Schedule = _EVALUATE.schedule,
+    validate_every: ValidateEvery = (_EVALUATE.validate_every),
+    patience: Patience = (_EVALUATE.patience),
     device: Device = _EVALUATE.device,
     precision: Precision = "auto",
     quiet: Quiet = False,

@@ -1,0 +1,90 @@
+"""Options that several commands have, each with its one explanation; defaults are those of the requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "ArePairs",
+    "Average",
+    "AxesInFile",
+    "CareData",
+    "Channels",
+    "CropsPerUpdate",
+    "DataRoot",
+    "Depth",
+    "FinerSettings",
+    "Install",
+    "KeepWeights",
+    "LearningRate",
+    "ModelId",
+    "Overwrite",
+    "Patch",
+    "PatchesPerUpdate",
+    "Patience",
+    "Report",
+    "ResultFolder",
+    "Resume",
+    "RunFolder",
+    "Schedule",
+    "Seed",
+    "Sources",
+    "Statistics",
+    "Steps",
+    "StepsOfEach",
+    "StopAfter",
+    "Target",
+    "Tile",
+    "TimeLimit",
+    "Title",
+    "TrainDevice",
+    "ValidateEvery",
+    "Width",
+]
+
+ArePairs = Annotated[
+    bool, typer.Option("--pairs", help="DATA is a folder with noisy/ and clean/, or a JSON list of pairs.")
+]
+Average = Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")]
+AxesInFile = Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")]
+CareData = Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")]
+Channels = Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")]
+CropsPerUpdate = Annotated[int, typer.Option(min=1, help="Crops per update.")]
+DataRoot = Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")]
+Depth = Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")]
+FinerSettings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")]
+Install = Annotated[bool, typer.Option(help="List the model with the others when it is done.")]
+KeepWeights = Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")]
+LearningRate = Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")]
+ModelId = Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
+Patch = Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")]
+PatchesPerUpdate = Annotated[int, typer.Option(min=1, help="Patches per update.")]
+Patience = Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")]
+Report = Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")]
+ResultFolder = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Results; made if missing. What is there already is not computed again.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
+RunFolder = Annotated[Path, typer.Option(help="Folder for weights, card and curves; made if missing.")]
+Schedule = Annotated[Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of all random numbers.")]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+]
+Statistics = Annotated[
+    Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
+]
+Steps = Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")]
+StepsOfEach = Annotated[int, typer.Option(min=1, help="Updates of each training.")]
+StopAfter = Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")]
+Target = Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")]
+Tile = Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")]
+TimeLimit = Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")]
+Title = Annotated[str, typer.Option(help="Name of the model as people read it.")]
+TrainDevice = Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")]
+ValidateEvery = Annotated[int, typer.Option(min=1, help="Updates between validations.")]
+Width = Annotated[int, typer.Option(min=1, help="Maps at full resolution.")]
