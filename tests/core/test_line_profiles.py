@@ -189,6 +189,10 @@ def test_shift_width_correlation_and_error_against_a_reference() -> None:
     assert found.mae == pytest.approx(np.abs(slope * moved + offset - truth).mean())
     same = compare(2 * truth + 1, find_peaks(places, 2 * truth + 1), truth, find_peaks(places, truth))
     assert same.mae == pytest.approx(0, abs=1e-9) and same.correlation == pytest.approx(1)
+    apart = 100 * bumps(28, 72)
+    both_ways = compare(apart, find_peaks(places, apart), truth, find_peaks(places, truth))
+    assert both_ways.mean_shift_px == pytest.approx(0, abs=0.01)
+    assert both_ways.mean_abs_shift_px == pytest.approx(2, abs=0.01), "shifts to either side do not cancel"
     assert same.mean_abs_shift_px == pytest.approx(0, abs=1e-9) and same.width_ratio == pytest.approx(1)
 
 

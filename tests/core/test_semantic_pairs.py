@@ -97,6 +97,15 @@ def test_a_large_object_must_not_hide_a_small_one() -> None:
     assert OverlapRule((64, 64), 1.0).accepts(large, (20, 20))
 
 
+def test_large_objects_together_must_not_hide_a_small_one() -> None:
+    rule, large = OverlapRule((96, 96), 0.5), np.ones((30, 30), bool)
+    rule.add(large, (20, 5))
+    rule.add(large, (20, 35))
+    small = np.ones((10, 10), bool)
+    assert not rule.accepts(small, (30, 30)), "half under either of them, so nothing of it is free"
+    assert rule.accepts(small, (45, 30)), "half of it is"
+
+
 def test_what_counts_is_objects_not_boxes() -> None:
     rule = OverlapRule((64, 64), 0.1)
     diagonal = np.eye(10, dtype=bool)
