@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import AxesError, ImageError, ParameterError, TargetExistsError, WriteError
 from napari_cellenhance.core.recipes.classical import ClassicalEnhancer
-from napari_cellenhance.io.lazy_images import LazyPixels
+from napari_cellenhance.io.lazy_images import LazyImage, LazyPixels
 from napari_cellenhance.io.ome_zarr import ZarrImage, create_store, open_store
 from napari_cellenhance.workflows import _large_source, enhance, large_images
 from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult, journal_of, partial_of
@@ -106,6 +107,24 @@ def test_the_result_is_that_of_an_image_in_memory(source: Path, target: Path, im
     assert "MB of memory (limit 2000 MB)" in notes[0]
     assert seen[-1].n_done == 22 and seen[-1].eta_s == 0
     assert not partial_of(target).exists() and not journal_of(target).exists()
+
+
+def test_an_image_that_is_open_already_gives_the_same_and_a_stopped_run_goes_on(
+    source: Path, target: Path, image: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    """As a window holds it: pixels without a file, here in rows of 50."""
+    pixels = da.from_array(image, chunks=(1, 50, 170))
+    opened = LazyImage(
+        levels=(LazyPixels(pixels),), axes="CYX", pixel_size_um=SIZES, channel_names=("DNA", "Actin"),
+        identity={"n": 1}, provenance={},
+    )  # fmt: skip
+    asked = LargeRequest(source=opened, target=target, settings=ask(source_name="cells.ome.zarr"), chunk_px=64)
+    watch, is_enough = stop_after(7)
+    assert not large_images.run(asked, on_progress=watch, is_cancelled=is_enough).is_complete
+    assert large_images.run(asked).n_resumed == 7
+    from_file = tmp_path / "from file.ome.zarr"
+    large_images.run(request(source, from_file))
+    assert files_of(target) == files_of(from_file)
 
 
 @pytest.mark.parametrize("statistics", ["plane", "stack"])

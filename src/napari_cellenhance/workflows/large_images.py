@@ -34,6 +34,7 @@ from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.workflows.strength_maps import strength_of
 
 if TYPE_CHECKING:
+    from napari_cellenhance.io.lazy_images import LazyImage
     from napari_cellenhance.io.ome_zarr import OmeZarrVersion, ZarrImage
     from napari_cellenhance.io.run_journal import RunJournal
     from napari_cellenhance.workflows._large_source import LargeSource, Measured, PlaneStore
@@ -58,8 +59,8 @@ class LargeRequest:
 
     Parameters
     ----------
-    source : path
-        OME-Zarr folder (0.4, 0.5) or TIFF file.
+    source : path or LazyImage
+        OME-Zarr folder (0.4, 0.5), TIFF file, or what was opened already; the name of that is ``settings.source_name``.
     target : path
         Folder to make, with a name that ends in ``.zarr``.
     settings : EnhanceRequest
@@ -74,7 +75,7 @@ class LargeRequest:
         Replace a result, or an unfinished one that does not fit this request.
     """
 
-    source: str | os.PathLike[str]
+    source: str | os.PathLike[str] | LazyImage
     target: str | os.PathLike[str]
     settings: EnhanceRequest
     dtype: Literal["float32", "uint8", "uint16"] | None = None
@@ -166,19 +167,19 @@ def run(
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
         As in :func:`napari_cellenhance.workflows.enhance.run`.
     """
-    from napari_cellenhance.io.lazy_images import open_lazily
     from napari_cellenhance.workflows._large_source import LargeSource
 
-    target = Path(request.target)
-    if target.resolve() == Path(request.source).resolve():
+    target, path = Path(request.target), _path_of(request)
+    if path is not None and target.resolve() == path.resolve():
         raise ParameterError(f"the result would replace the original {request.source}; choose another name")
     if not target.absolute().parent.is_dir():
         raise WriteError(f"there is no folder {target.parent}; make it first, or choose another one")
     spec = catalog.describe(request.settings.filter_id)
-    with open_lazily(request.source) as image:
+    with _opened(request) as image:
         source = LargeSource(image, request.settings)
         settings = dataclasses.replace(
-            request.settings, image=source.pixels, axes=source.axes, source_name=Path(request.source).name,
+            request.settings, image=source.pixels, axes=source.axes,
+            source_name=request.settings.source_name if path is None else path.name,
             pixel_size_um=image.pixel_size_um, earlier=image.provenance,
         )  # fmt: skip
         engine = _open_engine(settings, spec, source, on_progress)
@@ -198,6 +199,24 @@ def run(
                 )
             is_complete = work.enhance()
         return work.result(is_complete)
+
+
+def _path_of(request: LargeRequest) -> Path | None:
+    """Where the source lies; None for one that was opened already."""
+    from napari_cellenhance.io.lazy_images import LazyImage
+
+    return None if isinstance(request.source, LazyImage) else Path(request.source)
+
+
+@contextmanager
+def _opened(request: LargeRequest) -> Iterator[LazyImage]:
+    from napari_cellenhance.io.lazy_images import LazyImage, open_lazily
+
+    if isinstance(request.source, LazyImage):
+        yield request.source
+    else:
+        with open_lazily(request.source) as image:
+            yield image
 
 
 def _open_engine(
