@@ -7,8 +7,10 @@ from __future__ import annotations
 
 __all__ = [
     "AxesError",
+    "BusyError",
     "CellEnhanceError",
     "ChecksumError",
+    "ClusterError",
     "DeviceError",
     "DownloadError",
     "ImageError",
@@ -73,6 +75,14 @@ class WriteError(CellEnhanceError, OSError):
 
 class TargetExistsError(WriteError, FileExistsError):
     """The target is there already and overwriting was not asked for."""
+
+
+class ClusterError(CellEnhanceError, OSError):
+    """Other machines, or processes, that cannot be reached or do not fit; what is finished stays."""
+
+
+class BusyError(CellEnhanceError, OSError):
+    """Another run is writing the same result."""
 
 
 class MissingExtraError(CellEnhanceError, ImportError):
