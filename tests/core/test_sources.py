@@ -8,6 +8,7 @@ import pytest
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.sources import (
     ImageSource,
+    round_blobs,
     sample_crop,
     sample_labelled_crop,
     sample_masks,
@@ -106,3 +107,13 @@ def test_stretch_inverts_and_survives_flat() -> None:
 def test_an_empty_source_is_refused() -> None:
     with pytest.raises(ImageError, match="holds no image"):
         ImageSource("x", [], [], [])
+
+
+def test_drawn_blobs_are_round_apart_and_of_all_densities() -> None:
+    source = round_blobs(np.random.default_rng(0), n_images=4, side_px=256)
+    covered = [float((labels > 0).mean()) for labels in source.labels if labels is not None]
+    assert covered == sorted(covered) and covered[0] < 0.06 and covered[-1] > 0.4
+    areas = np.bincount(np.asarray(source.labels[0]).ravel())[1:]
+    assert 8**2 * np.pi * 0.8 < np.median(areas) < 16**2 * np.pi
+    masks = sample_masks([source], 8, 64, np.random.default_rng(1), diameters=(10, 20))
+    assert (masks > 0).mean(axis=(1, 2)).min() > 0.02

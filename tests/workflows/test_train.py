@@ -14,7 +14,7 @@ import tifffile
 import torch
 
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError
-from napari_cellenhance.workflows._train_setup import KNOTS
+from napari_cellenhance.workflows._train_setup import KNOTS, prepare
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.train import TrainProgress, TrainRequest, run
 from napari_cellenhance.zoo.manifest import find_model, list_models, read_user_card
@@ -76,14 +76,16 @@ def test_a_resumed_training_ends_with_the_same_weights(request_: TrainRequest, t
         run(replace(part, resume=True, learning_rate=5e-4))
 
 
-def test_without_masks_and_with_another_network_the_shipped_bank_is_refused(
+def test_without_masks_another_perceptual_network_gets_a_bank_of_its_own(
     request_: TrainRequest, tmp_path: Path
 ) -> None:
     folder = tmp_path / "plain"
     folder.mkdir()
     tifffile.imwrite(folder / "a.tif", np.random.default_rng(0).integers(0, 99, (64, 64), dtype=np.uint8))
-    with pytest.raises(ParameterError, match="style bank belongs to"):
-        run(replace(request_, data=folder, out=tmp_path / "o"))
+    request = replace(request_, data=folder, style_groups=4)
+    bank = prepare(request).recipe.bank
+    assert bank is not None and bank.perception_id == "random-vgg-0" and bank.n_groups == 4
+    assert list(bank.coverages) == sorted(bank.coverages) and bank.coverages[-1] > 2 * bank.coverages[0] > 0
 
 
 def test_a_shipped_model_can_be_tuned_to_own_images(request_: TrainRequest) -> None:

@@ -63,7 +63,7 @@ def prepare(request: TrainRequest) -> Setup:
     ImageError, AxesError
         A source cannot be read, or holds nothing usable.
     ParameterError
-        Settings out of range, or a style bank of another perceptual network.
+        Settings out of range, or no perceptual network where one is needed.
     ModelNotFoundError
         No such model, or no perceptual network.
     """
@@ -115,7 +115,7 @@ def _images(
 
 
 def _mask_sources(request: TrainRequest, train: Sequence[ImageSource]) -> list[ImageSource]:
-    """Where the masks of the style bank come from; empty takes the shipped bank."""
+    """Where the masks of the style bank come from; empty takes round blobs."""
     if isinstance(request.masks, tuple):
         return [read_masks(request.masks)]
     if request.masks is not None:
@@ -178,27 +178,24 @@ def _style_bank(
     train: Sequence[ImageSource],
     rng: np.random.Generator,
 ) -> StyleBank:
-    """Bank from the masks at hand; the shipped one where there are none."""
+    """Bank from the masks at hand; where there are none the shipped one, or drawn blobs for another network."""
     import torch
 
     from napari_cellenhance.core.losses.nunet import StyleBank, build_style_bank
-    from napari_cellenhance.core.sources import sample_masks
+    from napari_cellenhance.core.sources import round_blobs, sample_masks
     from napari_cellenhance.zoo.cache import resolve
     from napari_cellenhance.zoo.manifest import find_asset
     from napari_cellenhance.zoo.weights import load_state, read_metadata
 
     bank_sources = _mask_sources(request, train)
-    if bank_sources:
-        masks = sample_masks(bank_sources, request.n_masks, settings.crop_px, rng, diameters=settings.diameters_px)
-        return build_style_bank(perception, torch.from_numpy(masks)[:, None], request.style_groups)
-    path = resolve(find_asset(STYLE_BANK_ASSET).file)
-    bank = StyleBank.from_tensors(load_state(path), read_metadata(path).get("perception", ""))
-    if bank.perception_id != perception.spec.id:
-        raise ParameterError(
-            f"the shipped style bank belongs to {bank.perception_id!r}, the perceptual network is "
-            f"{perception.spec.id!r}; choose label images as mask bank, so that one can be built"
-        )
-    return bank
+    if not bank_sources:
+        path = resolve(find_asset(STYLE_BANK_ASSET).file)
+        bank = StyleBank.from_tensors(load_state(path), read_metadata(path).get("perception", ""))
+        if bank.perception_id == perception.spec.id:
+            return bank
+        bank_sources = [round_blobs(rng)]  # the shipped bank says nothing about features of another network
+    masks = sample_masks(bank_sources, request.n_masks, settings.crop_px, rng, diameters=settings.diameters_px)
+    return build_style_bank(perception, torch.from_numpy(masks)[:, None], request.style_groups)
 
 
 def _network(request: TrainRequest) -> tuple[NUNet, float | None]:

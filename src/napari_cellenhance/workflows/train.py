@@ -75,7 +75,7 @@ class TrainRequest:
         Train one fixed ``w`` with the published network; default: one network for all strengths (knots 2.5…10).
     style_groups : int
         Groups of the style bank built from ``masks``, else from the labels in ``data``; 1 is the published mean over
-        all. Without either the shipped bank is used.
+        all. Without either it holds round blobs: the shipped bank, or drawn ones where that is of another network.
     stop_after : int
         End at this update of the ``n_steps`` that the learning rate is scheduled for; 0 runs them all.
     average, keep
