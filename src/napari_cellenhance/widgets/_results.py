@@ -9,10 +9,11 @@ import numpy as np
 
 from napari_cellenhance.widgets._geometry import Geometry
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK, Choices, LayerView, offset_of, view_region
-from napari_cellenhance.workflows.requests import EnhanceResult
+from napari_cellenhance.workflows.requests import NOT_QUANTITATIVE, EnhanceResult
 
 __all__ = [
     "METADATA_KEY",
+    "NOT_QUANTITATIVE",
     "LayerTuple",
     "count_objects",
     "placed",
@@ -23,10 +24,6 @@ __all__ = [
 ]
 
 LayerTuple = tuple[Any, dict[str, Any], str]
-
-NOT_QUANTITATIVE = (
-    "Enhanced intensities show where objects are; they are not quantitative. Measure brightness on the original image."
-)
 
 
 def placed(view: LayerView, choices: Choices, axes_out: str) -> tuple[Geometry, int | None]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,13 @@ from napari_cellenhance.core.errors import DeviceError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.workflows._planes import OpenedImage, open_image, pooled_planes
-from napari_cellenhance.workflows._provenance import hash_image, versions
+from napari_cellenhance.workflows._provenance import (
+    Asked,
+    Measured,
+    describe_step,
+    maker_of_card,
+    repeated_notes,
+)
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.zoo.cards import ModelCard
@@ -141,6 +146,10 @@ class TiledRun:
         if self.is_cancelled():
             raise Cancelled
 
+    def warn_if_repeated(self, card: ModelCard, earlier: Mapping[str, Any] | None) -> None:
+        """Say so where the image was made by the same method already."""
+        self.warnings += repeated_notes(maker_of_card(card), earlier)
+
     def notes(self) -> list[str]:
         """Sentences on what was odd."""
         notes = list(self.warnings)
@@ -152,27 +161,6 @@ class TiledRun:
         return notes
 
 
-class Asked(Protocol):
-    """Fields that requests to denoise and to restore share."""
-
-    @property
-    def image(self) -> Any: ...
-    @property
-    def axes(self) -> str: ...
-    @property
-    def channels(self) -> Any: ...
-    @property
-    def statistics(self) -> str: ...
-    @property
-    def region(self) -> Region | None: ...
-    @property
-    def source_name(self) -> str: ...
-    @property
-    def pixel_size_um(self) -> dict[str, float]: ...
-    @property
-    def earlier(self) -> Mapping[str, Any] | None: ...
-
-
 def record_of(
     run: TiledRun,
     request: Asked,
@@ -180,28 +168,16 @@ def record_of(
     step: str,
     normalizers: Mapping[str, Any],
     warnings: Sequence[str],
-    **more: Any,
+    calibration: Mapping[str, Any],
+    **own: Any,
 ) -> dict[str, Any]:
     """How the result was made, ready for JSON."""
-    return {
-        "software": "napari-cellenhance", "step": step,
-        "model": card.id, "title": card.title, "version": card.version, "sha256": card.file.sha256,
-        "reference": card.citation,
-        "axes": request.axes, "axes_out": run.image.axes,
-        "channels": request.channels if isinstance(request.channels, str) else list(request.channels),
-        "statistics": request.statistics, **more,
-        "region": None if request.region is None else asdict(request.region),
-        "normalization": {
+    measured = Measured(
+        axes_out=run.image.axes,
+        normalization={
             "name": card.normalization.name, "settings": dict(card.normalization.parameters),
             "fitted": dict(normalizers),
         },
-        "device": run.choice.device, "precision": run.choice.precision, "tile_px": run.tile_px,
-        "source": {
-            "name": request.source_name, "shape": [int(n) for n in np.shape(request.image)],
-            "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
-            "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
-        },
-        "earlier": None if request.earlier is None else dict(request.earlier),
-        "versions": versions(), "warnings": list(warnings),
-        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+        calibration=calibration, device=run.choice.device, precision=run.choice.precision, tile_px=run.tile_px,
+    )  # fmt: skip
+    return describe_step(step, request, maker_of_card(card), measured, warnings, **own)

@@ -193,6 +193,8 @@ class _Run(TiledRun):
         super().__init__(reading_of(request), opened.choice, request.tile_px, on_progress, is_cancelled)
         self.request, self.opened = request, opened
         self._check_model()
+        self.warn_if_repeated(opened.card, request.earlier)
+        self.moments: dict[str, dict[str, Any]] = {}
         self.result = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
         self.normalizers: dict[str, dict[str, Any]] = {}
         self._pooled: dict[tuple[int, ...], tuple[list[Normalizer], Moments]] = {}
@@ -254,6 +256,10 @@ class _Run(TiledRun):
         constant = [len(found) == 1 and float(part.min()) == float(part.max()) for part in scaled]
         moments = Moments(used.mean, np.where(constant, np.float32(0), used.std).astype(np.float32))
         self.normalizers.setdefault(key if card.name != "fixed" else "all", found[0].to_dict())
+        self.moments.setdefault(
+            key if denoiser.statistics == "image" else "all",
+            {"mean": [float(one) for one in moments.mean], "std": [float(one) for one in moments.std]},
+        )
         return found, moments
 
     def _attempt(self, scaled: NDArray[np.float32], moments: Moments, n_units: int) -> NDArray[np.float32]:
@@ -282,5 +288,6 @@ class _Run(TiledRun):
     def _provenance(self, warnings: list[str]) -> dict[str, Any]:
         request = self.request
         return record_of(
-            self, request, self.opened.card, "denoise", self.normalizers, warnings, symmetries=request.symmetries
-        )
+            self, request, self.opened.card, "denoise", self.normalizers, warnings,
+            {"statistics": self.opened.denoiser.statistics, "moments": self.moments}, symmetries=request.symmetries,
+        )  # fmt: skip

@@ -17,7 +17,7 @@ from napari_cellenhance.workflows import _planes, catalog
 from napari_cellenhance.workflows._engine import Engine
 from napari_cellenhance.workflows._outputs import Blobs, find_blobs, find_labels
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, PreparedPlane
-from napari_cellenhance.workflows._provenance import describe_run
+from napari_cellenhance.workflows._provenance import describe_run, maker_of_spec, repeated_notes
 from napari_cellenhance.workflows._tally import Tally
 from napari_cellenhance.workflows.catalog import FilterSpec, OpenedFilter
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
@@ -299,6 +299,8 @@ class _Run:
 
     def _sentences(self) -> tuple[str, ...]:
         found = [] if self.engine is None else list(self.engine.warnings)
+        if self.engine is not None:
+            found += repeated_notes(maker_of_spec(self.spec), self.request.earlier)
         if self.n_flat:
             found.append(f"{_count(self.n_flat, 'plane')} of one single grey value: returned as zeros.")
         if self.n_bad:

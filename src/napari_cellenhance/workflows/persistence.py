@@ -191,6 +191,7 @@ def run(
             normalizers=[],
             engine=engine.facts(),
             warnings=tuple(engine.warnings),
+            step="persistence",
         )
         | {"persistence_of_strengths": list(strengths), "is_complete": is_complete},
         is_complete=is_complete,

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import SAMPLES, guess_axes
 from napari_cellenhance.core.errors import AxesError, ParameterError
@@ -33,7 +32,9 @@ def enhance(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     tile_px: int | None = None,
-) -> NDArray[Any]:
+    earlier: Mapping[str, Any] | None = None,
+    with_record: bool = False,
+) -> Any:
     """Enhance an image; the same pixels as the dock in napari and the command line give.
 
     Parameters
@@ -69,17 +70,22 @@ def enhance(
         ``auto`` takes bfloat16 where the processor is fast at it.
     tile_px : int, optional
         Side of a tile, in pixels; default: from the available memory.
+    earlier : mapping, optional
+        Record of how the image itself was made, so that the chain of steps is known.
+    with_record : bool
+        Return how the result was made as well, as the last of a tuple; ready for JSON.
 
     Returns
     -------
     ndarray
         float32 in [0, 1], dimensions as ``image`` (less the channel axis where one channel or
-        grey was asked); at strength 0 the input's own pixels and dtype.
+        grey was asked); at strength 0 the input's own pixels and dtype. With
+        ``with_record`` a tuple of this and a dict.
 
     Warns
     -----
     UserWarning
-        Flat planes, pixels that are no numbers, or a device that could not be used.
+        Flat planes, pixels that are no numbers, a device that could not be used, or the same method applied again.
 
     Raises
     ------
@@ -120,11 +126,12 @@ def enhance(
         device=device,
         precision=precision,
         tile_px=tile_px,
+        earlier=earlier,
     )
     result = run(request)
     for sentence in result.warnings:
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    return result.image
+    return (result.image, result.provenance) if with_record else result.image
 
 
 def train_nunet(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
 from napari_cellenhance.workflows.python_api import axes_of, channels_of
@@ -28,7 +25,9 @@ def denoise(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     tile_px: int | None = None,
-) -> NDArray[np.float32]:
+    earlier: Mapping[str, Any] | None = None,
+    with_record: bool = False,
+) -> Any:
     """Remove the noise of an image; its grey values keep their meaning.
 
     Parameters
@@ -37,7 +36,7 @@ def denoise(
         numpy, dask or zarr; never written to.
     model : str
         A denoiser, see ``cellenhance models list``; or the path of a card that a training left.
-    axes, is_rgb, channels, device, precision, tile_px
+    axes, is_rgb, channels, device, precision, tile_px, earlier, with_record
         As for :func:`napari_cellenhance.enhance`.
     statistics : "stack" or "plane"
         For models for images of many kinds: the grey values of the whole stack, or of each plane by itself.
@@ -47,7 +46,8 @@ def denoise(
     Returns
     -------
     ndarray of float32
-        In the grey values of the image, not clipped; its shape, less channels or colours that were averaged.
+        In the grey values of the image, not clipped; its shape, less channels or colours that were averaged. With
+        ``with_record`` a tuple of this and a dict.
 
     Raises
     ------
@@ -61,11 +61,12 @@ def denoise(
     request = DenoiseRequest(
         image=image, axes=axes_of(image, axes, is_rgb), model_id=model, channels=channels_of(channels),
         statistics=statistics, symmetries=symmetries, device=device, precision=precision, tile_px=tile_px,
+        earlier=earlier,
     )  # fmt: skip
     result = run(request)
     for warning in result.warnings:
         warnings.warn(warning, stacklevel=2)
-    return result.image
+    return (result.image, result.provenance) if with_record else result.image
 
 
 def train_n2v(

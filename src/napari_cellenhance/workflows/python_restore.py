@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_cellenhance.workflows.care_pairs import PairedLayers
 from napari_cellenhance.workflows.python_api import axes_of, channels_of
@@ -29,7 +26,9 @@ def restore(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     tile_px: int | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    earlier: Mapping[str, Any] | None = None,
+    with_record: bool = False,
+) -> Any:
     """Restore an image with a trained CARE network, and tell how sure it is of every pixel.
 
     Parameters
@@ -38,7 +37,7 @@ def restore(
         numpy, dask or zarr; never written to.
     model : str
         A restoration, see ``cellenhance models list``; or the path of a card that a training left.
-    axes, is_rgb, channels, device, precision, tile_px
+    axes, is_rgb, channels, device, precision, tile_px, earlier, with_record
         As for :func:`napari_cellenhance.enhance`.
     statistics : "stack" or "plane"
         Percentiles of the whole stack, or of each plane by itself.
@@ -52,6 +51,8 @@ def restore(
     uncertainty : ndarray of float32 or None
         Of the same shape and in the same grey values: scale σ of the Laplace distribution of every pixel, calibrated;
         half of the errors are below σ·ln 2. None of a network that was trained without likelihood.
+    record : dict
+        Only with ``with_record``.
 
     Raises
     ------
@@ -65,11 +66,13 @@ def restore(
     request = RestoreRequest(
         image=image, axes=axes_of(image, axes, is_rgb), model_id=model, channels=channels_of(channels),
         statistics=statistics, repeats=repeats, device=device, precision=precision, tile_px=tile_px,
+        earlier=earlier,
     )  # fmt: skip
     result = run(request)
     for warning in result.warnings:
         warnings.warn(warning, stacklevel=2)
-    return result.image, result.uncertainty
+    found = (result.image, result.uncertainty)
+    return (*found, result.provenance) if with_record else found
 
 
 def train_care(

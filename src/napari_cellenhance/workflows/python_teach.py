@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.workflows.painted_layers import PaintedLayer
 from napari_cellenhance.workflows.python_api import axes_of, channels_of
-from napari_cellenhance.workflows.segment_model import InstanceOptions, Output
+from napari_cellenhance.workflows.segment_model import InstanceOptions, ModelSegmentation, Output
 
-__all__ = ["segment", "train_aep"]
+__all__ = ["segment", "train_aep", "train_voidseg"]
 
 
 def segment(
@@ -30,7 +31,9 @@ def segment(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     tile_px: int | None = None,
-) -> NDArray[Any]:
+    earlier: Mapping[str, Any] | None = None,
+    with_record: bool = False,
+) -> Any:
     """Segment an image with a model that learned it from labels.
 
     Parameters
@@ -43,7 +46,7 @@ def segment(
         "classes" (label values), "instances" (each object a number), or with one more axis, the first:
         "probabilities" (one per class), "translated" (the enhanced images), "filters" (one per learned filter),
         "branches" (one segmentation per branch) or "denoised" (what the network of a sequential model looked at).
-    axes, is_rgb, channels, statistics, device, precision, tile_px
+    axes, is_rgb, channels, statistics, device, precision, tile_px, earlier, with_record
         As for :func:`napari_cellenhance.enhance`.
     instances : InstanceOptions, optional
         How objects are parted, which class they are, and from which probability on.
@@ -52,6 +55,7 @@ def segment(
     -------
     ndarray
         int32 (classes, branches), uint32 (instances) or float32; the shape of the image less its channels or colours.
+        With ``with_record`` a tuple of this and a dict.
 
     Raises
     ------
@@ -71,11 +75,16 @@ def segment(
     request = SegmentModelRequest(
         image=pixels, axes=axes_of(pixels, axes, is_rgb), model_id=model, outputs=frozenset({"classes", output}),
         instances=instances or InstanceOptions(), channels=channels_of(channels), statistics=statistics, device=device,
-        precision=precision, tile_px=tile_px,
+        precision=precision, tile_px=tile_px, earlier=earlier,
     )  # fmt: skip
     result = run(request)
     for sentence in result.warnings:
         warnings.warn(sentence, UserWarning, stacklevel=2)
+    found = _output_of(result, output, model)
+    return (found, result.provenance) if with_record else found
+
+
+def _output_of(result: ModelSegmentation, output: str, model: str) -> NDArray[Any]:
     if output == "classes":
         return result.classes
     if output == "instances":
@@ -139,8 +148,100 @@ def train_aep(
     TrainingError
         The loss was no number before anything was learned.
     """
-    from napari_cellenhance.workflows.train_aep import AEPRequest, PaintedLayer, run
+    from napari_cellenhance.workflows.train_aep import AEPRequest, run
 
+    layers = _painted(images, labels, axes, is_rgb, channels, painted_as=painted_as)
+    request = AEPRequest(
+        data=layers, out=out, class_names=class_names or {}, init_from=init_from, model_id=model_id, n_steps=n_steps,
+        seed=seed, resume=resume, **settings,
+    )  # fmt: skip
+    return run(request).model_id
+
+
+def train_voidseg(
+    images: Any,
+    labels: Any,
+    out: str | os.PathLike[str],
+    *,
+    denoiser: str | None = None,
+    scheme: Literal["baseline", "sequential", "finetune", "finetune-sequential"] | None = None,
+    painted_as: Literal["objects", "strokes", "classes"] = "objects",
+    axes: str | None = None,
+    is_rgb: bool = False,
+    channels: Literal["grey"] | int = "grey",
+    model_id: str = "voidseg-custom",
+    n_steps: int = 600,
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> str:
+    """Train VoidSeg, or StarDist, on few labelled images in memory, with the help of a denoiser.
+
+    Parameters
+    ----------
+    images : array-like of shape (…, Y, X), or list of them
+        All with the same order of axes.
+    labels : array-like of int, or list of them
+        "objects": 0 is background and each object a number from 1; "strokes": 0 is not painted, 1 background and each
+        object a number from 2; "classes": 0 is not painted, 1 background, 2 objects, 3 border. Planes of a stack
+        without any label are left out.
+    out : path
+        Folder for weights, card, curves and checkpoint; made if missing.
+    denoiser : str, optional
+        Model that ``train_n2v`` made, for every scheme but the baseline.
+    scheme : str, optional
+        What the denoiser is for. Default: "sequential" with a denoiser, else "baseline".
+    painted_as : "objects", "strokes" or "classes"
+        What ``labels`` hold.
+    axes, is_rgb, channels
+        As for :func:`napari_cellenhance.enhance`.
+    model_id : str
+        Name for ``segment(…, model=…, output="instances")``.
+    n_steps, seed, resume
+        Updates, random numbers, and whether to go on from the checkpoint in ``out``.
+    **settings
+        Further fields of :class:`napari_cellenhance.workflows.train_voidseg.VoidSegRequest`, such as
+        ``network="stardist"``.
+
+    Returns
+    -------
+    str
+        Id of the model; the threshold that the training chose is on its card.
+
+    Raises
+    ------
+    ImageError
+        No labels, too few of them, labels of another shape, a constant image.
+    AxesError, ParameterError
+        Axes or settings that do not fit, a model that is no denoiser.
+    ModelNotFoundError
+        No such denoiser.
+    TrainingError
+        The loss was no number before anything was learned.
+    """
+    from napari_cellenhance.workflows.train_voidseg import VoidSegRequest, run
+
+    layers = _painted(
+        images, labels, axes, is_rgb, channels,
+        painted_as="classes" if painted_as == "classes" else "instances", is_complete=painted_as == "objects",
+    )  # fmt: skip
+    request = VoidSegRequest(
+        data=layers, out=out, denoiser=denoiser or "", scheme=scheme or ("sequential" if denoiser else "baseline"),
+        model_id=model_id, n_steps=n_steps, seed=seed, resume=resume, **settings,
+    )  # fmt: skip
+    return run(request).model_id
+
+
+def _painted(
+    images: Any, labels: Any, axes: str | None, is_rgb: bool, channels: Literal["grey"] | int, **what: Any
+) -> tuple[PaintedLayer, ...]:
+    """Images and what is painted on each; ``what`` says how the labels are read.
+
+    Raises
+    ------
+    AxesError, ParameterError
+        Not as many labels as images; axes that cannot be guessed.
+    """
     pictures = list(images) if isinstance(images, list | tuple) else [images]
     painted = list(labels) if isinstance(labels, list | tuple) else [labels]
     if len(painted) != len(pictures):
@@ -148,15 +249,9 @@ def train_aep(
             f"{len(painted)} label images were given for {len(pictures)} images; expected one for each"
         )
     chosen = cast("Literal['grey'] | tuple[int, ...]", channels_of(channels))
-    layers = tuple(
+    return tuple(
         PaintedLayer(
-            name=f"image {i}", image=picture, axes=axes_of(picture, axes, is_rgb), labels=ids, channels=chosen,
-            painted_as=painted_as,
+            name=f"image {i}", image=picture, axes=axes_of(picture, axes, is_rgb), labels=ids, channels=chosen, **what
         )
         for i, (picture, ids) in enumerate(zip(pictures, painted, strict=True), start=1)
-    )  # fmt: skip
-    request = AEPRequest(
-        data=layers, out=out, class_names=class_names or {}, init_from=init_from, model_id=model_id, n_steps=n_steps,
-        seed=seed, resume=resume, **settings,
-    )  # fmt: skip
-    return run(request).model_id
+    )

@@ -14,6 +14,7 @@ from napari_cellenhance.core.recipes.protocol import Region
 
 __all__ = [
     "DEFAULT_FILTER",
+    "NOT_QUANTITATIVE",
     "BlobOptions",
     "EnhanceRequest",
     "EnhanceResult",
@@ -25,6 +26,11 @@ __all__ = [
 
 DEFAULT_FILTER = "nunet-guided"
 """Filter of a request that names none; the first one of the manifest, so the dock begins with it too."""
+
+NOT_QUANTITATIVE = (
+    "Enhanced intensities show where objects are; they are not quantitative. Measure brightness on the original image."
+)
+"""Said in every dock, and written into the record of every result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

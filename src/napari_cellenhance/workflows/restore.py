@@ -207,6 +207,7 @@ class _Run(TiledRun):
         restorer = opened.restorer
         if restorer.n_dims == 3 and self.image.shape[2] < 2:
             raise ImageError(f"the model {opened.card.id!r} restores volumes, and the image has no Z axis")
+        self.warn_if_repeated(opened.card, request.earlier)
         if request.repeats > 1:
             self.warnings.append(
                 f"The network was applied {request.repeats} times: sharper, but noise of dark areas may have become "
@@ -222,9 +223,10 @@ class _Run(TiledRun):
         units = list(self.units(are_together=False, are_volumes=self.opened.restorer.n_dims == 3))
         is_complete = self.do_each(units, lambda unit: self._restore_unit(unit, len(units)))
         warnings = self.notes()
+        factor = self.opened.restorer.scale_factor
         record = record_of(
-            self, self.request, self.opened.card, "restore", self.normalizers, warnings, repeats=self.request.repeats,
-            scale_factor=self.opened.restorer.scale_factor, is_complete=is_complete,
+            self, self.request, self.opened.card, "restore", self.normalizers, warnings, {"scale_factor": factor},
+            repeats=self.request.repeats, scale_factor=factor, is_complete=is_complete,
         )  # fmt: skip
         axes = self.image.axes
         return RestoreResult(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, saniti
 from napari_cellenhance.core.tiling import Region, split
 from napari_cellenhance.workflows._open_model import Kind
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, all_planes, open_image, pooled_planes
-from napari_cellenhance.workflows._provenance import hash_image, versions
+from napari_cellenhance.workflows._provenance import Measured, describe_step, maker_of_card
 from napari_cellenhance.workflows._segmenters import (
     OUTPUTS,
     Found,
@@ -369,34 +368,23 @@ class _Run:
         return {name: names for name, names in known.items() if name in self.maps}
 
     def _provenance(self, warnings: list[str]) -> dict[str, Any]:
-        request, card = self.request, self.opened.card
-        return {
-            "software": "napari-cellenhance", "step": "segment",
-            "model": card.id, "title": card.title, "version": card.version, "sha256": card.file.sha256,
-            "reference": card.citation, "classes": [one.model_dump() for one in card.classes],
-            "branch_weights": self.branch_weights,
-            "denoiser": card.training.get("denoiser") if "denoiser" in card.architecture else None,
-            "threshold": self.threshold,
-            "outputs": sorted(self.wanted),
-            "instances": asdict(request.instances) if "instances" in request.outputs else None,
-            "axes": request.axes, "axes_out": self.image.axes,
-            "channels": request.channels if isinstance(request.channels, str) else list(request.channels),
-            "statistics": request.statistics,
-            "region": None if request.region is None else asdict(request.region),
-            "normalization": {
+        request, card, choice = self.request, self.opened.card, self.opened.choice
+        measured = Measured(
+            axes_out=self.image.axes,
+            normalization={
                 "name": card.normalization.name, "settings": dict(card.normalization.parameters),
                 "fitted": self.normalizers,
             },
-            "device": self.opened.choice.device, "precision": self.opened.choice.precision, "tile_px": self.tile_px,
-            "source": {
-                "name": request.source_name, "shape": [int(n) for n in np.shape(request.image)],
-                "dtype": str(getattr(request.image, "dtype", type(request.image).__name__)),
-                "sha256": hash_image(request.image), "pixel_size_um": dict(request.pixel_size_um),
-            },
-            "earlier": None if request.earlier is None else dict(request.earlier),
-            "versions": versions(), "warnings": warnings,
-            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+            calibration={"threshold": self.threshold, "branch_weights": self.branch_weights},
+            device=choice.device, precision=choice.precision, tile_px=self.tile_px,
+        )  # fmt: skip
+        return describe_step(
+            "segment", request, maker_of_card(card), measured, warnings,
+            classes=[one.model_dump() for one in card.classes], branch_weights=self.branch_weights,
+            denoiser=card.training.get("denoiser") if "denoiser" in card.architecture else None,
+            threshold=self.threshold, outputs=sorted(self.wanted),
+            instances=asdict(request.instances) if "instances" in request.outputs else None,
+        )  # fmt: skip
 
 
 def _filter_name(card: ModelCard, index: int) -> str:

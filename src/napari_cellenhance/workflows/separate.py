@@ -267,6 +267,7 @@ class _Run(TiledRun):
             reading_of(request), opened.choice, request.tile_px or SEPARATOR_TILE_PX, on_progress, is_cancelled
         )
         self.request, self.opened, self.card = request, opened, opened.card
+        self.warn_if_repeated(opened.card, request.earlier)
         self.n_in = opened.separator.n_in
         n_t, n_c, n_z = self.image.shape[:3]
         if self.n_in > 1 and n_c != self.n_in:
@@ -296,6 +297,7 @@ class _Run(TiledRun):
         options = self.request.objects or (MOVING if self.is_movie else CleanOptions())
         record = record_of(
             self, self.request, self.card, "separate", self.normalizers, warnings,
+            {"polarity": self.card.training.get("polarity")},
             learned_from="movies" if self.is_movie else "crops",
             objects=None if self.labels is None else asdict(options), is_complete=is_complete,
         )  # fmt: skip
