@@ -27,6 +27,7 @@ __all__ = [
     "otsu_iou",
     "psnr",
     "scale_invariant_psnr",
+    "snr",
     "ssim",
 ]
 
@@ -143,6 +144,29 @@ def auroc(image: ArrayLike, mask: ArrayLike) -> float:
     n_fg, n_bg = foreground.size, background.size
     excess = float(ranks[:n_fg].sum()) - n_fg * (n_fg + 1) / 2
     return excess / (float(n_fg) * n_bg)
+
+
+def snr(image: ArrayLike, mask: ArrayLike) -> float:
+    """Signal-to-noise ratio: (mean of the objects − mean of the ground) / standard deviation of the ground.
+
+    The ground's own structure counts as noise. Infinite for a ground without any variation, where the objects are not
+    as dark as it; 0 where there is no difference at all.
+
+    Raises
+    ------
+    ImageError
+        Non-finite values, or a mask that does not fit, is empty, or full.
+
+    Examples
+    --------
+    >>> snr([1, 3, 10, 12], [False, False, True, True])
+    9.0
+    """
+    foreground, background, _ = _split_by_mask(image, mask)
+    signal, noise = float(foreground.mean() - background.mean()), float(background.std())
+    if noise > 0:
+        return signal / noise
+    return float(np.copysign(np.inf, signal)) if signal else 0.0
 
 
 def _split_by_mask(image: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:

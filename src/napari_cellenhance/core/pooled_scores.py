@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_cellenhance.core.affine_fit import PairMoments
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.instances import InstanceMatches, match_instances, overlaps, seg_terms
 from napari_cellenhance.core.metrics import (
@@ -69,13 +70,11 @@ class ImageTally:
 
     data_range: float
     n_planes: int = 0
-    n_pixels: int = 0
     n_left_out: int = 0
     """Pixels that are no numbers."""
     _absolute: float = 0.0
     _squared: float = 0.0
-    _means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    _scatter: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
+    _moments: PairMoments = field(default_factory=PairMoments)
     _ssim: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,19 +103,15 @@ class ImageTally:
         if n_good == is_good.size and min(x.shape) >= _SSIM_WINDOW:
             self._ssim.append(ssim(x, y, self.data_range))
         if n_good:
-            self._add_pixels(np.stack([x[is_good], y[is_good]]))
+            error = x[is_good] - y[is_good]
+            self._absolute += float(np.abs(error).sum())
+            self._squared += float((error**2).sum())
+            self._moments.add(x[is_good], y[is_good])
 
-    def _add_pixels(self, pair: NDArray[np.float64]) -> None:
-        error = pair[0] - pair[1]
-        self._absolute += float(np.abs(error).sum())
-        self._squared += float((error**2).sum())
-        # Moments about the mean, merged: sums of squares of grey values about 0 would lose their digits.
-        n, means = pair.shape[1], pair.mean(axis=1)
-        centred, step = pair - means[:, None], means - self._means
-        total = self.n_pixels + n
-        self._scatter = self._scatter + centred @ centred.T + np.outer(step, step) * (self.n_pixels * n / total)
-        self._means = self._means + step * (n / total)
-        self.n_pixels = total
+    @property
+    def n_pixels(self) -> int:
+        """Pixels that were compared."""
+        return self._moments.n
 
     @property
     def mae(self) -> float:
@@ -135,7 +130,7 @@ class ImageTally:
         NaN where the reference is constant, since then any image fits. Infinite where nothing but rounding is left.
         An inverted image is forgiven too (α below 0).
         """
-        xx, xy, yy = self._scatter[0, 0], self._scatter[0, 1], self._scatter[1, 1]
+        xx, xy, yy = self._moments.scatter[[0, 0, 1], [0, 1, 1]]
         if not yy > 0:
             return float("nan")
         rest = float(yy - (xy**2 / xx if xx > 0 else 0.0))
@@ -144,7 +139,7 @@ class ImageTally:
     @property
     def is_inverted(self) -> bool:
         """Whether the fit of :attr:`affine_psnr` turns the image upside down."""
-        return bool(self._scatter[0, 1] < 0)
+        return self._moments.slope < 0
 
     @property
     def ssim(self) -> float:
