@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
     from napari_cellenhance.workflows.python_measure import compare_images, line_profile, measure_pair
     from napari_cellenhance.workflows.python_restore import restore, train_care
-    from napari_cellenhance.workflows.python_teach import segment, train_aep
+    from napari_cellenhance.workflows.python_separate import separate
+    from napari_cellenhance.workflows.python_teach import segment, train_aep, train_voidseg
 
 __all__ = [
     "__version__",
@@ -25,11 +26,14 @@ __all__ = [
     "line_profile",
     "measure_pair",
     "restore",
+    "run_recipe",
     "segment",
+    "separate",
     "train_aep",
     "train_care",
     "train_n2v",
     "train_nunet",
+    "train_voidseg",
 ]
 
 
@@ -73,7 +77,7 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows import python_restore
 
         return getattr(python_restore, name)
-    if name in ("segment", "train_aep"):
+    if name in ("segment", "train_aep", "train_voidseg"):
         from napari_cellenhance.workflows import python_teach
 
         return getattr(python_teach, name)

@@ -56,3 +56,27 @@ def test_what_the_workflow_remarks_becomes_a_warning(cells: Any, strokes: np.nda
 def test_images_and_labels_belong_together(cells: Any, strokes: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="1 label images were given for 2 images"):
         napari_cellenhance.train_aep([cells.image] * 2, [strokes], tmp_path)
+
+
+def test_few_labels_and_a_denoiser_make_a_model_of_objects(cells: Any, tmp_path: Path) -> None:
+    few: Any = {"n_steps": 2, "batch_size": 2, "validate_every": 2, "width": 4, "precision": "float32"}
+    denoiser = napari_cellenhance.train_n2v(
+        cells.image, tmp_path / "n2v", model_id="quiet", patch_px=16, recipe_options={"n_validation": 2}, **few
+    )
+    common: Any = {"crop_px": 32, "depth": 1, **few}
+    name = napari_cellenhance.train_voidseg(
+        cells.image, cells.labels, tmp_path / "seg", denoiser=denoiser, model_id="mine", **common
+    )
+    card = find_model(name)
+    assert card.training["scheme"] == "sequential" and card.training["denoiser"]["id"] == "quiet"
+    objects = napari_cellenhance.segment(cells.image, name, output="instances", device="cpu", precision="float32")
+    assert objects.dtype == np.uint32 and objects.shape == cells.image.shape
+    strokes = np.where(cells.labels > 0, cells.labels + 1, 1)
+    plain = napari_cellenhance.train_voidseg(
+        cells.image, strokes, tmp_path / "plain", painted_as="strokes", model_id="plain", **common
+    )
+    assert find_model(plain).training["scheme"] == "baseline"
+    with pytest.raises(ParameterError, match="baseline takes none"):
+        napari_cellenhance.train_voidseg(
+            cells.image, cells.labels, tmp_path / "no", denoiser=denoiser, scheme="baseline", **common
+        )

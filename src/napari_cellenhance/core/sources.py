@@ -269,7 +269,8 @@ def round_blobs(rng: np.random.Generator, *, n_images: int = 16, side_px: int = 
             if n_covered >= wanted:
                 break
             (y, x), (a, b) = rng.uniform(0, side_px, 2), rng.uniform(8, 16, 2)
-            pixels = ellipse(y, x, a, b, shape=ids.shape, rotation=float(rng.uniform(-np.pi, np.pi)))
+            turn = float(rng.uniform(-np.pi, np.pi))
+            pixels = ellipse(y, x, a, b, shape=ids.shape, rotation=turn)  # type: ignore[no-untyped-call]
             if not ids[pixels].any():
                 n += 1
                 ids[pixels] = n
