@@ -21,6 +21,7 @@ from napari_cellenhance.cli import evaluate_networks, large, teach, voidseg
 from napari_cellenhance.cli import measure as measuring
 from napari_cellenhance.cli import profile as profiling
 from napari_cellenhance.cli import restore as restoring
+from napari_cellenhance.cli import run as running
 from napari_cellenhance.cli import semantic as separating
 from napari_cellenhance.cli.words import (
     Debug,
@@ -70,6 +71,7 @@ train = typer.Typer(help="Train a network on your own images.", **_SETTINGS)
 app.add_typer(models, name="models")
 app.add_typer(train, name="train")
 app.command("batch")(batching.batch)
+app.command("run")(running.run)
 app.command("segment")(teach.segment)
 app.command("denoise")(denoising.denoise)
 app.command("restore")(restoring.restore)

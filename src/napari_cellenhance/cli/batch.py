@@ -26,7 +26,7 @@ from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 
 if TYPE_CHECKING:
-    from napari_cellenhance.workflows.batch import BatchOutcome, BatchResult
+    from napari_cellenhance.workflows.batch import BatchOutcome, BatchResult, Machine
     from napari_cellenhance.workflows.batch_recipe import Recipe, Step
 
 __all__ = ["batch"]
@@ -80,7 +80,7 @@ def batch(
     debug: Debug = False,
 ) -> None:
     """Apply one recipe to many images; a second run does only what is missing or has changed."""
-    from napari_cellenhance.workflows.batch import BatchRequest, Machine, run
+    from napari_cellenhance.workflows.batch import Machine
     from napari_cellenhance.workflows.batch_recipe import from_result, read_recipe, sentence
     from napari_cellenhance.workflows.batch_recipe import write_recipe as write
 
@@ -102,9 +102,30 @@ def batch(
         return
     if not (source and target):
         raise ParameterError("IN and OUT are missing; say which images, and the folder for the results")
+    machine = Machine(device=device, precision=precision, memory_limit_mb=memory)
+    run_batch(
+        source, target, wanted, machine, is_recursive=recursive, tables=tables, overwrite=overwrite, quiet=quiet
+    )  # fmt: skip
+
+
+def run_batch(
+    source: str,
+    target: str,
+    recipe: Recipe,
+    machine: Machine,
+    *,
+    is_recursive: bool = False,
+    tables: Literal["csv", "parquet"] = "csv",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Do a recipe with many files, tell what became of each, and end the program with the exit code."""
+    from napari_cellenhance.workflows.batch import BatchRequest, run
+    from napari_cellenhance.workflows.batch_recipe import sentence
+
     request = BatchRequest(
-        source=source, target=target, recipe=wanted, is_recursive=recursive, tables=tables, overwrite=overwrite,
-        machine=Machine(device=device, precision=precision, memory_limit_mb=memory),
+        source=source, target=target, recipe=recipe, is_recursive=is_recursive, tables=tables, overwrite=overwrite,
+        machine=machine,
     )  # fmt: skip
     line = ProgressLine(quiet)
 
@@ -115,7 +136,7 @@ def batch(
 
     with line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
-    _tell_result(result, sentence(wanted), quiet)
+    _tell_result(result, sentence(recipe), quiet)
     leave(
         is_stopped=not result.is_complete and not result.stopped_by,
         is_failed=result.n_failed > 0 or bool(result.stopped_by),

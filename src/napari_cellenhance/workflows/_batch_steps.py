@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,8 @@ def _with_labels(made: Made, recipe: Recipe, on_progress: OnProgress) -> Made:
     on_progress(Progress(n_done=0, n_total=0, message="Labelling objects"))
     picture = MeasuredImage(name="result", image=made.pixels, axes=made.axes)
     (found,) = segment_layers(SegmentRequest(images=(picture,), options=recipe.labels)).segmentations
-    return replace(made, labels=found.labels, labels_axes=made.axes.replace("S", ""))
+    record = made.record | {"segment": asdict(recipe.labels)}
+    return replace(made, labels=found.labels, labels_axes=made.axes.replace("S", ""), record=record)
 
 
 def beside_of(recipe: Recipe) -> tuple[str, ...]:

@@ -26,11 +26,14 @@ __all__ = [
     "VERSION",
     "Recipe",
     "Step",
+    "check_weights",
     "fingerprint",
     "from_record",
     "from_result",
     "kind_of",
     "read_recipe",
+    "recipe_of",
+    "record_in",
     "sentence",
     "step_for_model",
     "title_of",
@@ -54,6 +57,8 @@ _OF_THE_IMAGE = {
     "image", "source_name", "pixel_size_um", "earlier", "region", "suggestion", "strength_map", "blobs", "segment",
 }  # fmt: skip
 _OF_THE_MACHINE = {"device", "precision", "tile_px", "memory_limit_mb", "cache_folder"}
+_NOT_REPEATED = ("synthesize", "persistence")
+"""Steps of records that are no step of a recipe: what they made is where a chain begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +77,22 @@ class Recipe:
     dtype : "float32", "same", "uint8" or "uint16"
         Pixel type of the results. "same": that of the file, rounded, for grey values (denoise, restore, separate);
         "uint8" and "uint16" hold the 0…1 of an enhanced image as 0…maximum.
+    weights : tuple of str
+        SHA-256 of the weights of each step, as they were; "" where there are none or nobody knows. Empty: of no step.
+    input_sha256 : str
+        Hash of the image that the recipe was made with; empty where it was not made with one.
     """
 
     steps: tuple[Step, ...]
     labels: SegmentOptions | None = None
     measure: bool = False
     dtype: Dtype = "float32"
+    weights: tuple[str, ...] = ()
+    input_sha256: str = ""
 
     def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.steps):
+            raise ParameterError(f"{len(self.weights)} SHA-256 came for {len(self.steps)} steps; expected one for each")
         if not self.steps:
             raise ParameterError("the recipe has no step; name a filter or a model")
         if any(step.axes for step in self.steps[1:]):
@@ -112,12 +125,18 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; settings that have their default are left out, so that a person can read it."""
+        steps = [_step_to_dict(step) for step in self.steps]
+        for step, sha256 in zip(steps, self.weights, strict=False):
+            if sha256:
+                step["sha256"] = sha256
+        more = {"input_sha256": self.input_sha256} if self.input_sha256 else {}
         return {
             "cellenhance_recipe": VERSION,
-            "steps": [_step_to_dict(step) for step in self.steps],
+            "steps": steps,
             "labels": None if self.labels is None else asdict(self.labels),
             "measure": self.measure,
             "dtype": self.dtype,
+            **more,
         }
 
     @classmethod
@@ -139,21 +158,29 @@ class Recipe:
             raise ParameterError(f'{name} is no recipe; expected a JSON object with "cellenhance_recipe": {VERSION}')
         if data["cellenhance_recipe"] != VERSION:
             raise ParameterError(
-                f"{name} is of version {data['cellenhance_recipe']!r}, this program knows {VERSION}; update it"
+                f"{name} is of version {data['cellenhance_recipe']!r}, this program knows {VERSION}; update it "
+                "(pip install -U napari-cellenhance)"
             )
-        unknown = sorted(set(data) - {"cellenhance_recipe", "steps", "labels", "measure", "dtype"})
+        known = {"cellenhance_recipe", "steps", "labels", "measure", "dtype", "input_sha256", "record"}
+        unknown = sorted(set(data) - known)
         if unknown:
             raise ParameterError(f"{name} has a field {unknown[0]!r}; expected steps, labels, measure and dtype")
         steps, measure = data.get("steps"), data.get("measure", False)
         if not isinstance(steps, list) or not isinstance(measure, bool):
             raise ParameterError(f"{name}: expected a list of steps, and true or false for measure")
-        labels = data.get("labels")
+        labels, weights = data.get("labels"), tuple(_weights_in(step) for step in steps)
         return cls(
             steps=tuple(_step_from_dict(step, f"{name}, step {n}") for n, step in enumerate(steps, start=1)),
+            weights=weights if any(weights) else (),
+            input_sha256=str(data.get("input_sha256") or ""),
             labels=None if labels is None else _filled(SegmentOptions, labels, f"{name}, labels"),
             measure=measure,
             dtype=data.get("dtype", "float32"),
         )
+
+
+def _weights_in(step: Any) -> str:
+    return str(step.get("sha256") or "") if isinstance(step, Mapping) else ""
 
 
 def kind_of(step: Step) -> str:
@@ -190,7 +217,7 @@ def sentence(recipe: Recipe) -> str:
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """Read a recipe from a JSON file.
+    """Read a recipe from a JSON file: one of a batch, one that was saved, or the record of a result.
 
     Raises
     ------
@@ -204,7 +231,20 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         data = json.loads(source.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, ValueError) as error:
         raise ParameterError(f"{source} is no JSON ({error}); write a recipe with --write-recipe") from error
-    return Recipe.from_dict(data, str(source))
+    return recipe_of(data, str(source))
+
+
+def recipe_of(data: Any, name: str = "the recipe") -> Recipe:
+    """Recipe out of JSON: as :meth:`Recipe.to_dict` gives it, or a record of how a result was made.
+
+    Raises
+    ------
+    ParameterError
+        As for :meth:`Recipe.from_dict` and :func:`from_record`.
+    """
+    if isinstance(data, Mapping) and data.get("software") == "napari-cellenhance":
+        return from_record(data)
+    return Recipe.from_dict(data, name)
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: Recipe, *, overwrite: bool = True) -> Path:
@@ -230,12 +270,30 @@ def from_result(path: str | os.PathLike[str]) -> Recipe:
     ImageError, OSError
         It cannot be read.
     """
-    from napari_cellenhance.io.images import read_provenance
+    return from_record(record_in(path))
 
-    record = read_provenance(path)
+
+def record_in(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Record of how a file was made, out of an OME-TIFF, a PNG or an OME-Zarr.
+
+    Raises
+    ------
+    ParameterError
+        The file does not say how it was made.
+    ImageError, OSError
+        It cannot be read.
+    """
+    from napari_cellenhance.io.images import read_provenance
+    from napari_cellenhance.io.lazy_images import open_lazily
+
+    if Path(path).is_dir():
+        with open_lazily(path) as image:
+            record = image.provenance
+    else:
+        record = read_provenance(path)
     if record is None:
         raise ParameterError(f"{path} does not say how it was made; choose a result that this program wrote")
-    return from_record(record)
+    return record
 
 
 def from_record(record: Mapping[str, Any]) -> Recipe:
@@ -252,19 +310,23 @@ def from_record(record: Mapping[str, Any]) -> Recipe:
         Not made by a step that can be repeated, or with strengths by region, which belong to that image alone.
     """
     steps: list[Step] = []
-    labels = None
+    weights: list[str] = []
+    labels, input_sha256 = None, ""
     step: Mapping[str, Any] | None = record
     while step is not None:
         made = _step_of_record(step)
         if made is None:
             break
-        if not steps and isinstance(made, EnhanceRequest) and isinstance(step.get("segment"), Mapping):
+        weights.insert(0, str(step.get("sha256") or ""))
+        input_sha256 = str((step.get("source") or {}).get("sha256") or "")
+        if not steps and isinstance(step.get("segment"), Mapping):
             labels = _filled(SegmentOptions, dict(step["segment"]), "the record")
         steps.insert(0, made)
         step = step.get("earlier")
     if not steps:
         raise ParameterError("that result was not made by a filter or a model; choose another one")
-    return Recipe(steps=tuple(steps), labels=labels)
+    known = tuple(weights) if any(weights) else ()
+    return Recipe(steps=tuple(steps), labels=labels, weights=known, input_sha256=input_sha256)
 
 
 def _step_of_record(record: Mapping[str, Any]) -> Step | None:
@@ -273,6 +335,14 @@ def _step_of_record(record: Mapping[str, Any]) -> Step | None:
         raise ParameterError(
             "that result was made with strengths by region, which belong to its image alone; choose one strength"
         )
+    word = record.get("step")
+    if isinstance(word, str) and word not in _KINDS and word not in _NOT_REPEATED:
+        raise ParameterError(
+            f"a step of that result is {word!r}, which this program does not know; expected one of "
+            f"{', '.join(_KINDS)}. A later version may know it: update the program"
+        )
+    if word in _NOT_REPEATED:
+        return None
     shared = {name: record[name] for name in ("channels", "statistics") if name in record}
     if "filter" in record:
         values = {"filter_id": record["filter"], "strength": record.get("strength")}
@@ -329,6 +399,36 @@ def fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def check_weights(recipe: Recipe) -> None:
+    """Refuse to go on with other models than those of the recipe.
+
+    Raises
+    ------
+    ModelNotFoundError
+        A filter or model is not there.
+    ParameterError
+        One is there, with other weights.
+    """
+    wanted = recipe.weights or ("",) * len(recipe.steps)
+    for number, (step, sha256) in enumerate(zip(recipe.steps, wanted, strict=True), start=1):
+        known = f" (weights with SHA-256 {sha256[:12]}…)" if sha256 else ""
+        try:
+            found = _weights_of(step)
+        except (ModelNotFoundError, FileNotFoundError) as error:
+            raise ModelNotFoundError(
+                f"step {number} of the recipe ({kind_of(step)}) needs {title_of(step)!r}{known}, which is not here; "
+                "ask for the model file, or see 'cellenhance models list'"
+            ) from error
+        if sha256 and not isinstance(step, EnhanceRequest) and title_of(step).endswith(".json"):
+            continue  # the card of a training; its hash is of the card, not of the weights
+        if sha256 and found != sha256:
+            raise ParameterError(
+                f"step {number} of the recipe ({kind_of(step)}) was made with other weights of {title_of(step)!r}: "
+                f"their SHA-256 begins with {sha256[:12]}, that of the model here with {found[:12]}. Get that version "
+                "of the model, or allow any weights (in the terminal: --any-weights), for other pixels"
+            )
+
+
 def _weights_of(step: Step) -> str:
     if isinstance(step, EnhanceRequest):
         spec = catalog.describe(step.filter_id)
@@ -369,7 +469,7 @@ def _names_of(kind: type[Any]) -> list[str]:
 def _step_from_dict(data: Any, name: str) -> Step:
     if not isinstance(data, Mapping) or data.get("step") not in _KINDS:
         raise ParameterError(f'{name} has no "step"; expected one of {", ".join(_KINDS)}')
-    values = {key: value for key, value in data.items() if key != "step"}
+    values = {key: value for key, value in data.items() if key not in ("step", "sha256")}
     step = cast("Step", _filled(_KINDS[data["step"]], values, name))
     if not title_of(step):
         raise ParameterError(f"{name} names no model; add model_id")

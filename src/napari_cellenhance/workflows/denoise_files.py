@@ -16,6 +16,7 @@ from napari_cellenhance.workflows._file_loop import (
     run_each,
 )
 from napari_cellenhance.workflows._file_results import check_dtype, job_for, write_result
+from napari_cellenhance.workflows._record_files import write_record_beside
 from napari_cellenhance.workflows._targets import Targets, plan
 from napari_cellenhance.workflows.denoise import DenoiseRequest, OpenedDenoiser
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
@@ -98,6 +99,7 @@ def _denoise_file(
     result = denoise.apply(job, opened, on_progress=on_progress, is_cancelled=is_cancelled)
     if not result.is_complete:
         return None
+    write_record_beside(targets.image, result.provenance)
     write_result(
         targets.image, result.image, result.axes, file, result.provenance, overwrite=request.overwrite,
         dtype=request.dtype,

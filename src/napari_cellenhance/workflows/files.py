@@ -21,6 +21,7 @@ from napari_cellenhance.workflows._file_loop import (
     run_each,
 )  # fmt: skip
 from napari_cellenhance.workflows._file_results import channel_names
+from napari_cellenhance.workflows._record_files import write_record_beside
 from napari_cellenhance.workflows._targets import Targets, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import (
@@ -246,6 +247,7 @@ def _write(request: FilesRequest, targets: Targets, file: ImageFile, result: Enh
         )  # fmt: skip
     if targets.points is not None:
         _write_points(targets.points, result, request.overwrite)
+    write_record_beside(targets.image, result.provenance)
     is_png = targets.image.suffix.lower() == ".png"
     write(
         targets.image, result.image, result.axes, pixel_size_um=sizes, channel_names=names,

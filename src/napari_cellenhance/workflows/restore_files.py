@@ -18,6 +18,7 @@ from napari_cellenhance.workflows._file_loop import (
     run_each,
 )
 from napari_cellenhance.workflows._file_results import check_dtype, job_for, write_result
+from napari_cellenhance.workflows._record_files import write_record_beside
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.restore import OpenedRestorer, RestoreRequest
@@ -128,6 +129,7 @@ def _restore_file(
     if has_uncertainty and result.uncertainty is not None:
         record = result.provenance | {"shows": "scale of the Laplace distribution of every pixel"}
         write_result(beside, result.uncertainty, result.axes, file, record, overwrite=request.overwrite)
+    write_record_beside(targets.image, result.provenance)
     # The image comes last: where it is, the rest is complete.
     write_result(
         targets.image, result.image, result.axes, file, result.provenance, overwrite=request.overwrite,

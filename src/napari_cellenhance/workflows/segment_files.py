@@ -18,6 +18,7 @@ from napari_cellenhance.workflows._file_loop import (
     run_each,
 )  # fmt: skip
 from napari_cellenhance.workflows._file_results import job_for, write_result
+from napari_cellenhance.workflows._record_files import write_record_beside
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.segment_model import ModelSegmentation, OpenedSegmenter, SegmentModelRequest
@@ -147,4 +148,5 @@ def _write(
         )  # fmt: skip
     if targets.labels is not None and result.instances is not None:
         write_result(targets.labels, result.instances, result.axes, file, record, overwrite=overwrite)
+    write_record_beside(targets.image, record)
     write_result(targets.image, main, result.axes, file, record, overwrite=overwrite)

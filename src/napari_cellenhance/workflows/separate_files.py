@@ -18,6 +18,7 @@ from napari_cellenhance.workflows._file_loop import (
     run_each,
 )
 from napari_cellenhance.workflows._file_results import check_dtype, job_for, write_result
+from napari_cellenhance.workflows._record_files import write_record_beside
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.separate import Box, OpenedSeparator, SeparateRequest, SeparateResult
@@ -141,6 +142,7 @@ def _separate_file(
             _write_boxes(path, result, request.overwrite)
         else:
             _write_layer(path, name, file, result, request)
+    write_record_beside(targets.image, result.provenance)
     # The wanted layer comes last: where it is, the rest is complete.
     _write_layer(targets.image, "target", file, result, request)
     return file.notes + result.warnings
