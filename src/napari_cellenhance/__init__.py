@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
+    from napari_cellenhance.workflows.python_compare import comparison_figure, resolution
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
     from napari_cellenhance.workflows.python_measure import compare_images, line_profile, measure_pair
     from napari_cellenhance.workflows.python_restore import restore, train_care
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "compare_images",
+    "comparison_figure",
     "denoise",
     "enhance",
     "line_profile",
     "measure_pair",
+    "resolution",
     "restore",
     "run_recipe",
     "segment",
@@ -61,6 +64,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
+    if name in ("comparison_figure", "resolution"):
+        from napari_cellenhance.workflows import python_compare
+
+        return getattr(python_compare, name)
     if name in ("compare_images", "line_profile", "measure_pair"):
         from napari_cellenhance.workflows import python_measure
 

@@ -13,7 +13,7 @@ from napari_cellenhance.cli.words import Debug, Json, ProgressLine, Quiet, leave
 from napari_cellenhance.core.errors import ParameterError, TargetExistsError
 from napari_cellenhance.core.line_profiles import PROMINENCE, Normalization
 
-__all__ = ["parse_line", "profile"]
+__all__ = ["parse_line", "parse_plane", "profile"]
 
 
 def parse_line(text: str) -> tuple[tuple[float, float], ...]:
@@ -31,7 +31,12 @@ def parse_line(text: str) -> tuple[tuple[float, float], ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _parse_plane(text: str) -> tuple[int, int, int] | None:
+def parse_plane(text: str) -> tuple[int, int, int] | None:
+    """Read ``T,C,Z``; None for nothing.
+
+    >>> parse_plane("0,0,5"), parse_plane("")
+    ((0, 0, 5), None)
+    """
     if not text:
         return None
     try:
@@ -77,7 +82,7 @@ def profile(
     from napari_cellenhance.workflows import profile_tables as tables
     from napari_cellenhance.workflows.profiles import ProfileRequest, measure_profiles, read_profiled
 
-    points, at = parse_line(line), _parse_plane(plane)
+    points, at = parse_line(line), parse_plane(plane)
     paths = list(dict.fromkeys(images))
     truth = None
     if reference is not None:

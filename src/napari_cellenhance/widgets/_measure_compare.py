@@ -25,6 +25,7 @@ _ROWS = (
     ("Michelson", "michelson", 3, "(objects − ground) / (objects + ground), from −1 to 1: does not explode at 0."),
     ("AUROC", "auroc", 3, "Probability that a pixel of an object is brighter than one of the ground; 0.5 is chance."),
     ("Otsu IoU", "otsu_iou", 3, "Overlap of the mask with what lies above Otsu's threshold: 1 is perfect."),
+    ("SNR", "snr", 2, "(mean of the objects − mean of the ground) / standard deviation of the ground."),
 )
 
 _BLACK_GROUND_TIP = (

@@ -77,7 +77,8 @@ class CompareRow:
     ``plane`` is empty for a single plane, else "T 3 Z 7", "mean" or "sd". ``gain`` and ``fold`` are the difference
     and the quotient of the contrast ratios after and before ([1]_); ``hit_floor`` counts planes whose ground was
     darker than a thousandth of the range, where the ratio says "at least". ``michelson`` lies in −1…1, ``auroc`` and
-    ``otsu_iou`` in 0…1. NaN: cannot be told.
+    ``otsu_iou`` in 0…1. ``snr`` is (mean of objects − mean of ground) / standard deviation of the ground. NaN: cannot
+    be told.
     """
 
     layer: str
@@ -90,6 +91,7 @@ class CompareRow:
     otsu_iou: float
     hit_floor: int
     n_planes: int = 1
+    snr: float = NAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +212,9 @@ def _measure_plane(
     before: metrics.ContrastRatio | None = None
     for position, (layer, plane) in enumerate(zip(layers, planes, strict=True)):
         values = plane[is_good]
-        ratio, michelson, area, overlap = None, NAN, NAN, NAN
+        ratio, michelson, area, overlap, noise = None, NAN, NAN, NAN, NAN
         if can_be_told:
+            noise = metrics.snr(values, inside)
             area = metrics.auroc(values, inside)
             if not (is_automatic and position == 0):  # the mask is its Otsu threshold: 1 by construction
                 overlap = metrics.otsu_iou(values, inside)
@@ -224,13 +227,13 @@ def _measure_plane(
             CompareRow(
                 layer=layer.name, plane=name, contrast_ratio=NAN if ratio is None else ratio.value, gain=gain,
                 fold=fold, michelson=michelson, auroc=area, otsu_iou=overlap,
-                hit_floor=int(ratio is not None and ratio.hit_floor),
+                hit_floor=int(ratio is not None and ratio.hit_floor), snr=noise,
             )
         )  # fmt: skip
     return rows
 
 
-_MEASURES = ("contrast_ratio", "gain", "fold", "michelson", "auroc", "otsu_iou")
+_MEASURES = ("contrast_ratio", "gain", "fold", "michelson", "auroc", "otsu_iou", "snr")
 
 
 def _summary(rows: Sequence[CompareRow], names: Sequence[str]) -> list[CompareRow]:
@@ -327,14 +330,15 @@ def to_rows(result: CompareResult) -> list[dict[str, Any]]:
 def to_markdown(result: CompareResult) -> str:
     """Summary as a table for a terminal or a report."""
     lines = [
-        "| image | plane | contrast ratio | gain | fold | Michelson | AUROC | Otsu IoU |",
-        f"|---|---|{'---:|' * 6}",
+        "| image | plane | contrast ratio | gain | fold | Michelson | AUROC | Otsu IoU | SNR |",
+        f"|---|---|{'---:|' * 7}",
     ]
     for row in result.summary:
         mark = "≥ " if row.hit_floor and row.plane != "sd" else ""
         cells = [
             f"{mark}{_number(row.contrast_ratio, 2)}", _number(row.gain, 2), _number(row.fold, 2),
             _number(row.michelson, 3), _number(row.auroc, 3), _number(row.otsu_iou, 3),
+            _number(row.snr, 2),
         ]  # fmt: skip
         lines.append(f"| {row.layer} | {row.plane or '–'} | {' | '.join(cells)} |")
     return "\n".join(lines)
