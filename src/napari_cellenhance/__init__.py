@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.python_restore import restore, train_care
     from napari_cellenhance.workflows.python_separate import separate
     from napari_cellenhance.workflows.python_teach import segment, train_aep, train_voidseg
+    from napari_cellenhance.workflows.recipe_run import run_recipe
 
 __all__ = [
     "__version__",
@@ -84,6 +85,14 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows import python_restore
 
         return getattr(python_restore, name)
+    if name == "separate":
+        from napari_cellenhance.workflows.python_separate import separate
+
+        return separate
+    if name == "run_recipe":
+        from napari_cellenhance.workflows.recipe_run import run_recipe
+
+        return run_recipe
     if name in ("segment", "train_aep", "train_voidseg"):
         from napari_cellenhance.workflows import python_teach
 
