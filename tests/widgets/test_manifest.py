@@ -15,7 +15,9 @@ from napari_cellenhance.widgets._commands import DOCK_TITLE
 from napari_cellenhance.widgets._settings import DEVICES, PLUGIN, PluginSettings
 
 MANIFEST = Path(napari_cellenhance.__file__).parent / "napari.yaml"
-CONTRIBUTABLE = ("napari/layers/filter", "napari/layers/segment", "napari/layers/measure", f"{PLUGIN}.")
+CONTRIBUTABLE = (
+    "napari/layers/filter", "napari/layers/segment", "napari/layers/measure", "napari/layers/metadata", f"{PLUGIN}.",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ from typing import Any
 
 from napari_cellenhance.widgets._docking import ENHANCE, open_panel
 
-__all__ = ["DOCK_TITLE", "enhance_selected", "save_selected", "segment_selected"]
+__all__ = [
+    "DOCK_TITLE", "apply_recipe", "copy_command", "copy_python", "enhance_selected", "save_selected",
+    "segment_selected", "show_recipe",
+]  # fmt: skip
 
 DOCK_TITLE = "Enhance cells"
 
@@ -79,3 +82,57 @@ def save_selected() -> list[str]:
 
         show_error(str(error))
         return []
+
+
+# --- recipes ------------------------------------------------------------------------------------
+
+
+def _with_made_layer(work: Any) -> None:
+    """Do something with the selected layer that this plugin made; say so where there is none."""
+    import napari
+
+    from napari_cellenhance.core.errors import CellEnhanceError
+
+    viewer = napari.current_viewer()
+    layer = None if viewer is None else viewer.layers.selection.active
+    if layer is None:
+        _tell("Select a layer that CellEnhance made first.")
+        return
+    try:
+        work(viewer, layer)
+    except CellEnhanceError as error:
+        from napari_cellenhance.widgets._guard import error_sentence
+
+        _tell(error_sentence(error))
+
+
+def show_recipe() -> None:
+    """Tell in words how the selected layer was made."""
+    from napari_cellenhance.widgets import _recipe_actions as actions
+
+    _with_made_layer(lambda viewer, layer: actions.show_recipe(layer, viewer.window._qt_window))
+
+
+def copy_python() -> None:
+    """Put a program that makes the selected layer again onto the clipboard."""
+    from napari_cellenhance.widgets import _recipe_actions as actions
+
+    _with_made_layer(lambda _, layer: _tell(actions.copy_python(layer)))
+
+
+def copy_command() -> None:
+    """Put a command that makes the selected layer again onto the clipboard."""
+    from napari_cellenhance.widgets import _recipe_actions as actions
+
+    _with_made_layer(lambda _, layer: _tell(actions.copy_command(layer)))
+
+
+def apply_recipe() -> None:
+    """Do with another image what made the selected layer."""
+    from napari.utils.notifications import show_error
+
+    from napari_cellenhance.widgets import _recipe_actions as actions
+
+    _with_made_layer(
+        lambda viewer, layer: actions.apply_recipe(viewer, layer, _tell, show_error, viewer.window._qt_window)
+    )

@@ -7,17 +7,11 @@ import html
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_cellenhance.widgets._alarm import ALARM, alarm
+from napari_cellenhance.widgets._recipe_button import RecipeButton
 from napari_cellenhance.workflows.progress import Progress
 
 __all__ = ["ALARM", "StatusFoot", "alarm", "progress_text"]
-
-ALARM = "#d9534f"  # readable on the dark and on the light theme
-
-
-def alarm(text: str) -> str:
-    """Rich text of a sentence that must be seen."""
-    return f'<span style="color:{ALARM}">{html.escape(text)}</span>'
-
 
 def progress_text(progress: Progress) -> str:
     """Say where a run is: message, count, remaining time."""
@@ -61,6 +55,9 @@ class StatusFoot(QWidget):
         for label in (self.progress, self.message):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.recipe = RecipeButton(self)
+        self.recipe.told.connect(self.add_info)
+        self.recipe.failed.connect(self.show_error)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run, 2)
         buttons.addWidget(self.cancel, 1)
@@ -70,6 +67,7 @@ class StatusFoot(QWidget):
         layout.addLayout(buttons)
         for part in (self.bar, self.progress, self.message):
             layout.addWidget(part)
+        layout.addWidget(self.recipe, 0, Qt.AlignmentFlag.AlignLeft)
         self.run.clicked.connect(self._on_run)
         self.cancel.clicked.connect(self._on_cancel)
         self.set_running(is_running=False)
@@ -87,6 +85,7 @@ class StatusFoot(QWidget):
         self.bar.setVisible(is_running)
         self.progress.setVisible(is_running)
         if is_running:
+            self.recipe.begin()
             self.bar.setRange(0, 0)
             self.progress.setText("Starting…")
 
@@ -105,6 +104,7 @@ class StatusFoot(QWidget):
         """Show plain sentences."""
         self._is_hint = False
         self.message.setText(html.escape(text))
+        self.recipe.look()
 
     def add_info(self, text: str) -> None:
         """Add a sentence to what is shown."""

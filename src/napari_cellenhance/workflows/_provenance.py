@@ -164,9 +164,16 @@ def describe_step(
         },
         "earlier": None if request.earlier is None else dict(request.earlier),
         "applied_before": _times_before(maker.method, request.earlier),
-        "versions": versions(), "warnings": list(warnings), "statement": NOT_QUANTITATIVE,
+        "versions": versions(), "warnings": _with_repeated(step, request, maker, measured, warnings),
+        "statement": NOT_QUANTITATIVE,
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
+
+
+def _with_repeated(step: str, request: Asked, maker: Maker, measured: Measured, warnings: Sequence[str]) -> list[str]:
+    """Warnings, with that of the same method applied again, whoever calls."""
+    again = [] if step == "segment" or measured.device is None else repeated_notes(maker, request.earlier)
+    return [*warnings, *(sentence for sentence in again if sentence not in warnings)]
 
 
 def describe_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pprint
 import shlex
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_cellenhance.workflows._record_files import recipe_with_record
 from napari_cellenhance.workflows._targets import SUFFIXES
 from napari_cellenhance.workflows.batch_recipe import Recipe, from_record, sentence
 
-__all__ = ["StepText", "as_command", "as_python", "in_words", "title_of_result"]
+__all__ = ["StepText", "as_command", "as_python", "in_words", "save_record", "title_of_result"]
 
 _VERBS = {
     "enhance": "Enhanced", "denoise": "Denoised", "restore": "Restored", "separate": "Taken apart",
@@ -112,6 +114,19 @@ def _details(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _hash(sha256: Any, of: Any) -> str:
     return f"{sha256 or 'not known'}{' (of a sample of its pixels)' if of == 'a sample' else ''}"
+
+
+def save_record(path: str | os.PathLike[str], record: Mapping[str, Any]) -> Path:
+    """Write a record with its recipe as JSON, for ``cellenhance run``; replaces a file of that name.
+
+    Raises
+    ------
+    WriteError
+        The folder cannot be written.
+    """
+    from napari_cellenhance.io.reports import write_json
+
+    return write_json(path, recipe_with_record(record), overwrite=True)
 
 
 # --- to copy ----------------------------------------------------------------------------------
