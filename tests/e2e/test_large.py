@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from napari_cellenhance.cli import app
-from napari_cellenhance.io.images import write
+from napari_cellenhance.core.errors import ClusterError
+from napari_cellenhance.io.images import read, write
 from napari_cellenhance.io.ome_zarr import ZarrImage, open_store
-from napari_cellenhance.workflows import enhance
+from napari_cellenhance.workflows import _batch_cluster, enhance
+from napari_cellenhance.workflows import cluster as cluster_module
+from napari_cellenhance.workflows.cluster import Cluster
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
 
@@ -47,8 +51,37 @@ def test_an_image_inside_a_plate(source: Path, folder: Path) -> None:
     shutil.copytree(folder / "a.ome.zarr", inside)
     ended = call("enhance", inside, folder / "b.ome.zarr", "--model", "gamma", "-q")
     assert (ended.exit_code, ended.output) == (0, "")
-    ended = call("enhance", inside, folder / "b.tif", "--model", "gamma")
+    ended = call("enhance", inside, folder / "b.png", "--model", "gamma")
     assert ended.exit_code == 2 and "ending in .ome.zarr" in ended.stderr
+
+
+def test_tiff_to_tiled_tiff(source: Path, folder: Path, picture: NDArray[np.uint16]) -> None:
+    ended = call("enhance", source, folder / "b.ome.tif", "--model", "gamma", "--blocks", "-q")
+    assert (ended.exit_code, ended.output) == (0, "")
+    with tifffile.TiffFile(folder / "b.ome.tif") as tif:
+        assert tif.pages.first.is_tiled
+    expected = enhance.run(EnhanceRequest(image=picture, axes="YX", filter_id="gamma")).image
+    np.testing.assert_array_equal(read(folder / "b.ome.tif").image, expected)
+    assert sorted(path.name for path in folder.iterdir()) == ["b.ome.tif", "cells.ome.tif"]
+
+
+@pytest.mark.parametrize("words", [("enhance", "cells.ome.tif", "a.zarr"), ("batch", ".", "out")])
+def test_workers_are_handed_on(source: Path, folder: Path, words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Cluster] = []
+
+    def connect(cluster: Cluster, *rest: Any) -> Any:
+        seen.append(cluster)
+        raise ClusterError("nobody is there")
+
+    monkeypatch.setattr(cluster_module, "connect", connect)
+    monkeypatch.setattr(_batch_cluster, "connect", connect)
+    monkeypatch.chdir(folder)
+    ended = call(*words, "--model", "gamma", "--scheduler", "tcp://a:1")
+    assert ended.exit_code == 1 and "nobody is there" in ended.stderr
+    call(*words, "--model", "gamma", "--workers", 3)
+    assert seen == [Cluster(scheduler="tcp://a:1"), Cluster(n_workers=3)]
+    ended = call(*words, "--model", "gamma", "--workers", 3, "--scheduler", "tcp://a:1")
+    assert ended.exit_code == 2 and "expected one of the two" in ended.stderr
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
@@ -70,11 +103,12 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("cells.ome.zarr", "out.tif"), "expected a name ending in .ome.zarr"),
+        (("cells.ome.zarr", "out.png"), "expected a name ending in .ome.zarr"),
         (("a.zarr", "b.zarr", "out.zarr"), "one image at a time"),
         (("a.tif", "out.zarr", "--labels", "l.tif"), "whole image in memory"),
         (("a.tif", "out.zarr", "--report", "r.json"), "leave them out"),
         (("missing.zarr", "out.zarr"), "missing.zarr"),
+        (("", "out.tif", "--blocks"), "use 'cellenhance batch' for many"),
     ],
 )
 def test_what_cannot_be_is_one_line(folder: Path, words: tuple[str, ...], match: str) -> None:

@@ -194,3 +194,11 @@ def test_dimensions_in_another_order() -> None:
     seen = LazyPixels(stored, (3, 0, 2), lambda pixels: -pixels)
     assert (seen.shape, seen.ndim, seen.size) == ((4, 2, 3), 3, 24)
     np.testing.assert_array_equal(seen[1:3, 1, :], -stored[1, 0].T[1:3])
+
+
+def test_what_is_left_out_at_the_end_is_whole(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 9, (3, 4, 5))
+    lazy = LazyPixels(pixels)
+    np.testing.assert_array_equal(lazy[1], pixels[1])
+    np.testing.assert_array_equal(lazy[0:2, 3], pixels[0:2, 3])
+    np.testing.assert_array_equal(np.asarray(lazy, np.float32), pixels.astype(np.float32))

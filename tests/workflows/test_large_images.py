@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,21 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import AxesError, ImageError, ParameterError, TargetExistsError, WriteError
+from napari_cellenhance.core.errors import (
+    AxesError,
+    BusyError,
+    ImageError,
+    ParameterError,
+    TargetExistsError,
+    WriteError,
+)
 from napari_cellenhance.core.recipes.classical import ClassicalEnhancer
+from napari_cellenhance.io import images, tiled_tiff
 from napari_cellenhance.io.lazy_images import LazyImage, LazyPixels
 from napari_cellenhance.io.ome_zarr import ZarrImage, create_store, open_store
-from napari_cellenhance.workflows import _large_source, enhance, large_images
+from napari_cellenhance.workflows import _large_source, _large_target, catalog, enhance, large_images
+from napari_cellenhance.workflows._large_target import LargeTarget, lock_of
+from napari_cellenhance.workflows.catalog import OpenedFilter
 from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult, journal_of, partial_of
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import BlobOptions, EnhanceRequest, StrengthMap
@@ -187,6 +198,68 @@ def test_integers_on_request(source: Path, target: Path) -> None:
     np.testing.assert_array_equal(found, np.rint(whole(target).astype(np.float64) * 255))
 
 
+# --- one tiled file ------------------------------------------------------------------------------
+
+
+def test_a_tiled_tiff_is_the_same_image(
+    source: Path, target: Path, tmp_path: Path, image: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out.ome.tif"
+    sizes: list[int] = []
+    read_zarr = ZarrImage.read
+
+    def watched(self: ZarrImage, level: int, place: Any) -> NDArray[Any]:
+        sizes.append(read_zarr(self, level, place).size)
+        return read_zarr(self, level, place)
+
+    monkeypatch.setattr(tiled_tiff, "_TILE_PX", 64)
+    monkeypatch.setattr(ZarrImage, "read", watched)
+    large_images.run(request(source, file))
+    assert max(sizes[-10:]) <= 64 * 64  # no plane is held to be written
+    monkeypatch.undo()
+    large_images.run(request(source, target))
+    read = images.read(file)
+    np.testing.assert_array_equal(read.image, whole(target))
+    assert (read.axes, read.pixel_size_um, read.channel_names) == ("CYX", SIZES, ("DNA", "Actin"))
+    assert read.provenance is not None and read.provenance["filter"] == "gaussian"
+    with tifffile.TiffFile(file) as tif:
+        assert not tif.is_bigtiff and tif.pages.first.tile == (64, 64)
+        levels = tif.series[0].levels
+        for level, expected in zip(levels, open_store(target).levels, strict=True):
+            np.testing.assert_array_equal(level.asarray(), expected[:, :, :])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.ome.zarr", "out.ome.tif", "out.ome.zarr"]
+
+
+def test_from_4_gigabytes_on_it_is_a_bigtiff(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled_tiff, "BIGTIFF_FROM_BYTES", 2 * 150 * 170 * 4)
+    large_images.run(request(source, tmp_path / "out.ome.tif"))
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as tif:
+        assert tif.is_bigtiff
+
+
+@pytest.mark.parametrize("where", ["while it is written", "before the store is cleared"])
+def test_a_tiff_that_was_cut_off_is_made_of_the_blocks_that_are_there(
+    source: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out.ome.tif"
+
+    def killed(*given: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "while it is written":
+            patch.setattr(tiled_tiff, "_is_whole", killed)
+        else:
+            patch.setattr(_large_target, "_clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            large_images.run(request(source, file))
+    assert file.exists() is (where != "while it is written")
+    monkeypatch.setattr(ClassicalEnhancer, "encode", killed)  # nothing is computed again
+    result = large_images.run(request(source, file))
+    assert result.is_complete
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.ome.zarr", "out.ome.tif"]
+
+
 # --- bounded memory ------------------------------------------------------------------------------
 
 
@@ -238,6 +311,48 @@ def test_short_of_memory_tiles_become_smaller_and_finished_blocks_stay(
     monkeypatch.undo()
     expected = enhance.run(EnhanceRequest(image=image, axes="CYX", filter_id="gaussian", tile_px=64)).image
     np.testing.assert_allclose(whole(target), expected, atol=1e-6)
+
+
+def test_graphics_memory_that_never_suffices_falls_back_to_the_cpu(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that pretends to be a GPU, and is always short of memory."""
+    encode, opening = ClassicalEnhancer.encode, catalog.open_enhancer
+    places: list[str] = []
+
+    def pretending(*given: Any, **more: Any) -> Any:
+        opened = opening(*given, **more)
+        return replace(opened, choice=replace(opened.choice, device="cuda"))
+
+    def on_cpu(self: OpenedFilter, reason: str) -> OpenedFilter:
+        places.append(reason)
+        return replace(self, choice=replace(self.choice, device="cpu", note=reason))
+
+    def short(self: ClassicalEnhancer, plane: Any, region: Any, calibration: Any) -> Any:
+        if not places:
+            raise RuntimeError("CUDA out of memory")
+        return encode(self, plane, region, calibration)
+
+    monkeypatch.setattr(catalog, "open_enhancer", pretending)
+    monkeypatch.setattr(OpenedFilter, "on_cpu", on_cpu)
+    monkeypatch.setattr(ClassicalEnhancer, "encode", short)
+    result = large_images.run(request(source, target))
+    assert result.is_complete and len(places) == 1
+    halved = [text for text in result.warnings if "tiles of" in text]
+    assert len(halved) >= 1 and any("graphics memory ran out" in text for text in result.warnings)
+
+
+def test_two_runs_do_not_write_the_same_result(source: Path, target: Path) -> None:
+    seen: list[str] = []
+
+    def again(progress: Progress) -> None:
+        if progress.n_done == 3 and not seen:
+            with pytest.raises(BusyError, match=r"another run \(process \d+ on ") as caught:
+                large_images.run(request(source, target))
+            seen.append(str(caught.value))
+
+    large_images.run(request(source, target), on_progress=again)
+    assert seen and not lock_of(target).exists()
 
 
 # --- going on ------------------------------------------------------------------------------------
@@ -332,7 +447,7 @@ def test_killed_between_the_name_and_the_end(source: Path, target: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         # The first one clears the way for a new journal; only the last one is met here.
-        patch.setattr(large_images._Target, "open", _open_then(large_images._Target.open, patch, killed))
+        patch.setattr(LargeTarget, "open", _open_then(LargeTarget.open, patch, killed))
         with pytest.raises(KeyboardInterrupt):
             large_images.run(request(source, target))
     assert target.exists() and journal_of(target).exists()
@@ -409,7 +524,7 @@ def test_another_memory_limit_goes_on_with_a_warning(source: Path, target: Path)
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"target": "out.tif"}, "ending in .ome.zarr"),
+        ({"target": "out.png"}, "ending in .ome.zarr or .ome.tif"),
         ({"chunk_px": 4}, "16 or more"),
         ({"dtype": "int8"}, "expected float32"),
         ({"settings": ask(strength="auto")}, "give a number"),

@@ -42,6 +42,7 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )  # fmt: skip
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.memory import keep_memory
 from napari_cellenhance.workflows.evaluate import EvaluateRequest
@@ -179,6 +180,11 @@ def enhance(
     ] = _ENHANCE.memory_limit_mb,
     chunk: Annotated[int | None, typer.Option(help="For .ome.zarr: side of a chunk, in pixels. [default: 512]")] = None,
     ome_zarr: Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")] = "0.5",
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="Block by block, as for .ome.zarr; for TIFFs larger than the memory.")
+    ] = False,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     dtype: Annotated[
         Literal["float32", "uint8", "uint16"] | None,
         typer.Option(help="Pixel type; integers hold 0…1 as 0…maximum. [default: float32, in PNG uint8]"),
@@ -208,12 +214,14 @@ def enhance(
         segment=parse_segment(threshold, split, min_size) if labels is not None else None,
         blobs=BlobOptions(min_radius_px=radius[0], max_radius_px=radius[1]) if points is not None else None,
     )  # fmt: skip
-    if large.is_large(sources, target):
+    cluster = cluster_of(scheduler, workers)
+    if blocks or cluster is not None or large.is_large(sources, target):
         if strength_map is not None or report is not None:
-            raise ParameterError("a strength map or a report cannot go with .ome.zarr; leave them out")
+            raise ParameterError("a strength map or a report cannot go with blocks or .ome.zarr; leave them out")
         large.enhance_large(
-            sources, target, settings, dtype=dtype, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet
-        )
+            sources, target, settings, dtype=dtype, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet,
+            cluster=cluster,
+        )  # fmt: skip
         return
     request = files.FilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, labels=labels, points=points,

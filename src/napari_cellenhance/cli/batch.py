@@ -22,12 +22,14 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.batch import BatchOutcome, BatchResult, Machine
     from napari_cellenhance.workflows.batch_recipe import Recipe, Step
+    from napari_cellenhance.workflows.cluster import Cluster
 
 __all__ = ["batch"]
 
@@ -76,6 +78,8 @@ def batch(
     memory: Annotated[
         int, typer.Option(min=200, help="Working memory of one plane, in MB.")
     ] = _ENHANCE.memory_limit_mb,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -104,7 +108,8 @@ def batch(
         raise ParameterError("IN and OUT are missing; say which images, and the folder for the results")
     machine = Machine(device=device, precision=precision, memory_limit_mb=memory)
     run_batch(
-        source, target, wanted, machine, is_recursive=recursive, tables=tables, overwrite=overwrite, quiet=quiet
+        source, target, wanted, machine, is_recursive=recursive, tables=tables, overwrite=overwrite, quiet=quiet,
+        cluster=cluster_of(scheduler, workers),
     )  # fmt: skip
 
 
@@ -118,6 +123,7 @@ def run_batch(
     tables: Literal["csv", "parquet"] = "csv",
     overwrite: bool = False,
     quiet: bool = False,
+    cluster: Cluster | None = None,
 ) -> None:
     """Do a recipe with many files, tell what became of each, and end the program with the exit code."""
     from napari_cellenhance.workflows.batch import BatchRequest, run
@@ -125,7 +131,7 @@ def run_batch(
 
     request = BatchRequest(
         source=source, target=target, recipe=recipe, is_recursive=is_recursive, tables=tables, overwrite=overwrite,
-        machine=machine,
+        machine=machine, cluster=cluster,
     )  # fmt: skip
     line = ProgressLine(quiet)
 

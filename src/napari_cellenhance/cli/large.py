@@ -1,4 +1,4 @@
-"""Enhancing an image larger than memory, from OME-Zarr or TIFF to OME-Zarr."""
+"""Enhancing an image larger than memory, from OME-Zarr or TIFF to OME-Zarr or tiled OME-TIFF."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_cellenhance.cli.words import ProgressLine, leave, stoppable
 from napari_cellenhance.core.errors import ParameterError
 
 if TYPE_CHECKING:
+    from napari_cellenhance.workflows.cluster import Cluster
     from napari_cellenhance.workflows.requests import EnhanceRequest
 
 __all__ = ["enhance_large", "is_large"]
@@ -39,16 +40,21 @@ def enhance_large(
     version: Literal["0.4", "0.5"],
     overwrite: bool,
     quiet: bool,
+    cluster: Cluster | None = None,
 ) -> None:
     """Run the workflow, with notes and progress on the standard error."""
+    from napari_cellenhance.io.lazy_images import is_zarr
     from napari_cellenhance.workflows import large_images
 
     if len(sources) != 1:
-        raise ParameterError(f"{len(sources)} images were named for one .ome.zarr; expected one image at a time")
+        raise ParameterError(f"{len(sources)} images were named for one result; expected one image at a time")
+    if Path(sources[0]).is_dir() and not is_zarr(sources[0]):
+        raise ParameterError(f"{sources[0]} is a folder of images, or no Zarr store; use 'cellenhance batch' for many")
     sides = {} if chunk_px is None else {"chunk_px": chunk_px}
     request = large_images.LargeRequest(
-        source=sources[0], target=target, settings=settings, dtype=dtype, version=version, overwrite=overwrite, **sides
-    )
+        source=sources[0], target=target, settings=settings, dtype=dtype, version=version, overwrite=overwrite,
+        cluster=cluster, **sides,
+    )  # fmt: skip
 
     def note(text: str) -> None:
         if not quiet:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError, WriteError
 from napari_cellenhance.io import _ome
 
-__all__ = ["open_tiff", "read_tiff", "read_tiff_provenance", "write_ome_tiff"]
+__all__ = ["end_of_pixels", "open_tiff", "read_tiff", "read_tiff_provenance", "write_ome_tiff"]
 
 BIGTIFF_FROM_BYTES = 2**32 - 2**25
 """Classic TIFF ends at 4 GiB; 32 MiB are left for the directories and the XML."""
@@ -170,7 +170,7 @@ def _is_whole(path: Path, image: NDArray[Any], original_axes: str) -> bool:
             stored, xml = tif.series[0], tif.ome_metadata or ""
             is_same = stored.size == image.size and stored.dtype == image.dtype
             # tifffile puts the pixels before or after the XML, so each end has to be looked at.
-            is_long_enough = _end_of_pixels(stored) <= path.stat().st_size
+            is_long_enough = end_of_pixels(stored) <= path.stat().st_size
             return is_same and is_long_enough and _ome.parse(xml).own_axes == original_axes
     except _DAMAGE:
         return False
@@ -200,7 +200,8 @@ def _translated(source: Path) -> Iterator[None]:
         raise ImageError(f"{source} is not a readable TIFF file, or it is damaged: {error}") from error
 
 
-def _end_of_pixels(series: tifffile.TiffPageSeries) -> int:
+def end_of_pixels(series: tifffile.TiffPageSeries) -> int:
+    """Where in the file the last pixel ends, in bytes."""
     ends = (
         offset + count
         for page in series.pages
@@ -213,8 +214,8 @@ def _end_of_pixels(series: tifffile.TiffPageSeries) -> int:
 def _refuse_cut_off(source: Path, series: tifffile.TiffPageSeries) -> None:
     # tifffile fills missing pixels with zeros in some of these cases; a wrong image is worse than none.
     n_bytes = source.stat().st_size
-    if _end_of_pixels(series) > n_bytes:
-        raise ImageError(f"{source} is cut off: it has {n_bytes} of {_end_of_pixels(series)} bytes. Copy it again.")
+    if end_of_pixels(series) > n_bytes:
+        raise ImageError(f"{source} is cut off: it has {n_bytes} of {end_of_pixels(series)} bytes. Copy it again.")
 
 
 def _metadata(tif: tifffile.TiffFile) -> tuple[_ome.OmeInfo, list[str]]:

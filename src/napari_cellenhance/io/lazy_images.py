@@ -47,8 +47,10 @@ class LazyPixels:
         self.ndim = len(self.shape)
         self.size = math.prod(self.shape)
 
-    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Pixels in memory; one number or slice for each dimension."""
+    def __getitem__(self, index: int | slice | tuple[int | slice, ...]) -> NDArray[Any]:
+        """Pixels in memory; a number or slice for each dimension, those that are left out at the end are whole."""
+        index = index if isinstance(index, tuple) else (index,)
+        index = (*index, *[slice(None)] * (self.ndim - len(index)))
         asked: list[int | slice] = [0] * len(self._stored.shape)
         for place, part in zip(self._order, index, strict=True):
             asked[place] = part
@@ -56,6 +58,10 @@ class LazyPixels:
         kept = [place for place, part in zip(self._order, index, strict=True) if isinstance(part, slice)]
         pixels = pixels.transpose([sorted(kept).index(place) for place in kept])
         return pixels if self._convert is None else self._convert(pixels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of it in memory."""
+        return self[()].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,17 @@ from napari_cellenhance.workflows.object_tables import measure_objects
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile
 
-__all__ = ["Loaded", "TableKind", "read_file", "refuse_strangers", "results_of", "write_file"]
+__all__ = [
+    "Loaded",
+    "TableKind",
+    "Written",
+    "read_file",
+    "refuse_strangers",
+    "results_of",
+    "targets_of",
+    "write_file",
+    "write_results",
+]
 
 TableKind = Literal["csv", "parquet"]
 
@@ -64,6 +75,14 @@ def refuse_strangers(task: Task, names: tuple[str, ...], journal: Journal, overw
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written of one file: names below the folder of the results, with their sizes; and its objects."""
+
+    sizes: dict[str, int]
+    n_objects: int | None
+
+
 def write_file(
     task: Task, loaded: Loaded, made: Made, opened: OpenedRecipe, journal: Journal, fingerprint: str, overwrite: bool
 ) -> tuple[tuple[Path, ...], Finished]:
@@ -75,8 +94,27 @@ def write_file(
         As ``io.images.write``; files that are there already are whole, and the next run replaces them.
     """
     refuse_strangers(task, opened.names, journal, overwrite)
-    task.image.parent.mkdir(parents=True, exist_ok=True)
     journal.begin(task, results_of(task, opened.names))
+    written = write_results(task, loaded, made, opened)
+    finished = Finished(loaded.stamp, fingerprint, written.sizes, written.n_objects, made.warnings)
+    journal.finish(task, finished)
+    return targets_of(task, written.sizes), finished
+
+
+def targets_of(task: Task, names: Iterable[str]) -> tuple[Path, ...]:
+    """Files by their names below the folder of the results."""
+    return tuple(task.folder / name for name in names)
+
+
+def write_results(task: Task, loaded: Loaded, made: Made, opened: OpenedRecipe) -> Written:
+    """Write everything that was made of a file; the journal is the caller's.
+
+    Raises
+    ------
+    WriteError
+        As for :func:`write_file`.
+    """
+    task.image.parent.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name in opened.names:
         if name in made.beside:
@@ -97,9 +135,7 @@ def write_file(
         channel_names=made.channel_names,
     )  # fmt: skip
     written.append(task.image)
-    finished = Finished(loaded.stamp, fingerprint, journal.sizes_of(written), n_objects, made.warnings)
-    journal.finish(task, finished)
-    return tuple(written), finished
+    return Written({path.relative_to(task.folder).as_posix(): path.stat().st_size for path in written}, n_objects)
 
 
 def _write_objects(task: Task, path: Path, file: ImageFile, made: Made, opened: OpenedRecipe) -> int:

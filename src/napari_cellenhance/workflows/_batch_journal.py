@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,10 @@ from napari_cellenhance.core.errors import WriteError
 from napari_cellenhance.io.safe_write import sweep
 from napari_cellenhance.workflows._batch_plan import Task
 
-__all__ = ["NAME", "Finished", "Journal", "Stamp"]
+__all__ = ["LOCK", "NAME", "Finished", "Journal", "Stamp"]
 
 NAME = "batch_journal.jsonl"
+LOCK = "batch.lock"
 _BLOCK = 1 << 20
 
 
@@ -161,10 +162,6 @@ class Journal:
             "source": {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "sha256": stamp.sha256},
             "n_objects": finished.n_objects, "warnings": list(finished.warnings),
         })  # fmt: skip
-
-    def sizes_of(self, results: Sequence[Path]) -> dict[str, int]:
-        """Results and their sizes, as :class:`Finished` keeps them."""
-        return {self._name(path): path.stat().st_size for path in results}
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()

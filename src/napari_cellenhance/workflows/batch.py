@@ -7,8 +7,6 @@ the files.
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import time
 from collections import deque
@@ -19,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from napari_cellenhance.core.errors import CellEnhanceError, ParameterError, WriteError
+from napari_cellenhance.core.errors import ParameterError, WriteError
+from napari_cellenhance.io.run_lock import only_run
 from napari_cellenhance.workflows._batch_files import (
     Loaded,
     TableKind,
@@ -27,19 +26,18 @@ from napari_cellenhance.workflows._batch_files import (
     refuse_strangers,
     write_file,
 )
-from napari_cellenhance.workflows._batch_journal import Finished, Journal
+from napari_cellenhance.workflows._batch_journal import LOCK, Finished, Journal
+from napari_cellenhance.workflows._batch_outcomes import Clock, done, failed, is_hopeless, size_of, skipped, text_of
 from napari_cellenhance.workflows._batch_plan import Task, plan_tasks
 from napari_cellenhance.workflows._batch_report import OBJECTS, REPORT, BatchOutcome, write_report
 from napari_cellenhance.workflows._batch_steps import Machine, Made, OpenedRecipe, beside_of, open_recipe
 from napari_cellenhance.workflows.batch_recipe import Recipe, fingerprint, write_recipe
+from napari_cellenhance.workflows.cluster import Cluster
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
-__all__ = ["BatchOutcome", "BatchRequest", "BatchResult", "FileNews", "Machine", "no_news", "run"]
-
-_LOGGER = logging.getLogger(__name__)
+__all__ = ["BatchOutcome", "BatchRequest", "BatchResult", "Cluster", "FileNews", "Machine", "no_news", "run"]
 
 Stage = Literal["waiting", "computing", "writing", "done", "skipped", "failed"]
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +60,8 @@ class BatchRequest:
         no batch wrote are left alone. The originals are never replaced.
     machine : Machine
         Device, precision and memory.
+    cluster : Cluster or None
+        Whose workers do the files; None does them here.
     """
 
     source: str | os.PathLike[str]
@@ -71,6 +71,7 @@ class BatchRequest:
     tables: TableKind = "csv"
     overwrite: bool = False
     machine: Machine = field(default_factory=Machine)
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if self.tables not in ("csv", "parquet"):
@@ -172,8 +173,12 @@ def run(
         The folder of the results cannot be made or written.
     ModelNotFoundError, DownloadError, ChecksumError, DeviceError
         A model of the recipe cannot be had; nothing was begun.
+    BusyError
+        Another batch is writing to the same folder.
     MissingExtraError
-        Parquet without pyarrow.
+        Parquet without pyarrow, or a cluster without dask.distributed.
+    ClusterError
+        No scheduler, workers with other versions, or all of them lost; what is finished stays.
     """
     recipe, out = request.recipe, Path(request.target)
     if recipe.measure and request.tables == "parquet":
@@ -189,12 +194,19 @@ def run(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(f"the folder {out} cannot be made ({error.strerror}); choose another one") from error
-    write_recipe(out / "batch_recipe.json", recipe)
     started = datetime.now(UTC)
-    with Journal(out) as journal:
-        batch = _Batch(request, tasks, journal, made_by, on_progress, on_outcome, on_news)
-        batch.run(is_cancelled)
-    outcomes, stopped_by = batch.outcomes, batch.stopped_by
+    with only_run(out / LOCK, out), Journal(out) as journal:
+        write_recipe(out / "batch_recipe.json", recipe)
+        if request.cluster is None:
+            batch = _Batch(request, tasks, journal, made_by, on_progress, on_outcome, on_news)
+            batch.run(is_cancelled)
+            outcomes, stopped_by = batch.outcomes, batch.stopped_by
+        else:
+            from napari_cellenhance.workflows._batch_cluster import run_on_cluster
+
+            outcomes, stopped_by = run_on_cluster(
+                request.cluster, request, tasks, journal, made_by, on_progress, on_outcome, on_news, is_cancelled
+            )
     objects = _join(out, request, tasks, outcomes)
     report = write_report(
         out / REPORT, outcomes, recipe, n_files=len(tasks), started=started, stopped_by=stopped_by,
@@ -241,7 +253,7 @@ class _Batch:
         self._request, self._tasks, self._journal, self._made_by = request, tasks, journal, made_by
         self._on_progress, self._on_outcome, self._on_news = on_progress, on_outcome, on_news
         self._opened: OpenedRecipe | None = None
-        self._clock = _Clock([_size_of(task.source) for task in tasks])
+        self._clock = Clock([size_of(task.source) for task in tasks])
         self._share = 0.0  # of the file in hand
         self.outcomes: list[BatchOutcome] = []
         self.stopped_by = ""
@@ -291,7 +303,7 @@ class _Batch:
             return _Pending(task, started, self._failed(task, loaded, started))
         if isinstance(loaded, Finished):
             self._clock.skip(task.index)
-            return _Pending(task, started, _skipped(task, loaded))
+            return _Pending(task, started, skipped(task, loaded))
         opened = self._open()  # what it raises concerns all files
         started = time.monotonic()
         made = _attempt(lambda: opened.apply(loaded.file, task.source, lambda progress: self._on_tile(task, progress)))
@@ -320,11 +332,7 @@ class _Batch:
                 outcome = self._failed(task, written, pending.started)
             else:
                 targets, finished = written
-                outcome = BatchOutcome(
-                    source=task.source, name=task.name, state="done", targets=targets,
-                    seconds=time.monotonic() - pending.started, warnings=finished.warnings,
-                    n_objects=finished.n_objects,
-                )  # fmt: skip
+                outcome = done(task, targets, finished, time.monotonic() - pending.started)
         self.outcomes.append(outcome)
         self._on_outcome(outcome)
         self._on_news(FileNews(index=task.index, name=task.name, stage=outcome.state, share=1.0, outcome=outcome))
@@ -333,17 +341,9 @@ class _Batch:
         ))  # fmt: skip
 
     def _failed(self, task: Task, error: Exception, started: float) -> BatchOutcome:
-        _LOGGER.debug("%s failed", task.source, exc_info=error)
-        text = str(error) or type(error).__name__
-        if not isinstance(error, (CellEnhanceError, OSError)):
-            text = f"{type(error).__name__}: {text}"
-        cause = error.__cause__
-        if isinstance(error, WriteError) and isinstance(cause, OSError) and cause.errno in _HOPELESS:
-            self.stopped_by = text  # it would be the same with every further file
-        return BatchOutcome(
-            source=task.source, name=task.name, state="failed", targets=(), seconds=time.monotonic() - started,
-            error=" ".join(text.split()),
-        )  # fmt: skip
+        if is_hopeless(error):
+            self.stopped_by = text_of(error)  # it would be the same with every further file
+        return failed(task, error, time.monotonic() - started)
 
     def _on_tile(self, task: Task, progress: Progress) -> None:
         if progress.n_total:
@@ -365,49 +365,3 @@ def _attempt(work: Callable[[], Found]) -> Found | Exception:
         return work()
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this file
         return error
-
-
-def _skipped(task: Task, finished: Finished) -> BatchOutcome:
-    folder = task.folder
-    return BatchOutcome(
-        source=task.source, name=task.name, state="skipped", targets=tuple(folder / name for name in finished.sizes),
-        seconds=0.0, warnings=finished.warnings, n_objects=finished.n_objects,
-    )  # fmt: skip
-
-
-def _size_of(path: Path) -> int:
-    """Bytes of a file; 0 for one that is not there, which its turn will show."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-class _Clock:
-    """How long the rest takes: time for each byte so far, times the bytes that are left."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self._sizes = sizes
-        self._left = float(sum(sizes))
-        self._done = 0.0
-        self._started: float | None = None
-
-    def start(self) -> None:
-        """The first file is about to be computed."""
-        self._started = time.monotonic()
-
-    def skip(self, index: int) -> None:
-        """A file took no time."""
-        self._left -= self._sizes[index]
-
-    def done(self, index: int) -> None:
-        """A file is computed."""
-        self._left -= self._sizes[index]
-        self._done += self._sizes[index]
-
-    def left_s(self, index: int | None = None, share: float = 0.0) -> float | None:
-        """Seconds that are left, while a share of one file is computed; None before anything is."""
-        here = 0.0 if index is None else share * self._sizes[index]
-        if self._started is None or self._done + here <= 0:
-            return None
-        return (time.monotonic() - self._started) / (self._done + here) * (self._left - here)
