@@ -28,6 +28,8 @@ class PluginSettings:
         Where downloaded models are kept; empty takes the folder of the operating system.
     preview_delay_ms : int
         Shortest time between two updates of the live preview, in ms.
+    large_from_mb : int
+        Results above this size, in MB, are offered to be written to the disk block by block.
     perception : str
         Perceptual network for training: a file, ``torchvision``, or empty for none.
     """
@@ -36,6 +38,7 @@ class PluginSettings:
     memory_limit_mb: int = 2000
     cache_folder: str = ""
     preview_delay_ms: int = 60
+    large_from_mb: int = 4000
     perception: str = ""
 
 
@@ -48,6 +51,7 @@ def settings_from(general: Any) -> PluginSettings:
         memory_limit_mb=max(200, int(getattr(general, "memory_limit_mb", default.memory_limit_mb))),
         cache_folder=str(getattr(general, "cache_folder", default.cache_folder) or ""),
         preview_delay_ms=min(2000, max(0, int(getattr(general, "preview_delay_ms", default.preview_delay_ms)))),
+        large_from_mb=max(10, int(getattr(general, "large_from_mb", default.large_from_mb))),
         perception=str(getattr(general, "perception", default.perception) or ""),
     )
 

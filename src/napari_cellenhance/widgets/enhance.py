@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
+from napari_cellenhance.widgets._disk_choice import DiskChoice, disk_problem
+from napari_cellenhance.widgets._disk_run import DiskPlan, DiskRuns
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import ENHANCE
 from napari_cellenhance.widgets._enhance_parts import (
@@ -39,9 +41,10 @@ from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_s
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._strength import StrengthSlider
 from napari_cellenhance.widgets._strength_regions import StrengthRegions
-from napari_cellenhance.widgets._worker import Job, LatestOnly, Outcome, start_job
+from napari_cellenhance.widgets._worker import BusyError, Job, LatestOnly, Outcome, start_job
 from napari_cellenhance.workflows import enhance, models, persistence
 from napari_cellenhance.workflows.catalog import list_filters
+from napari_cellenhance.workflows.large_images import LargeResult
 from napari_cellenhance.workflows.persistence import PersistenceRequest, PersistenceResult
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.requests import EnhanceResult
@@ -83,6 +86,8 @@ class EnhancePanel(DockPanel):
             "Brightness is measured for every plane, or once for the whole stack, against flicker along T and Z.",
         )
         self.outputs = OutputChoice()
+        self.disk = DiskChoice()
+        self.on_disk = DiskRuns(viewer, self)
         self.device = combo(
             tuple((name, name) for name in DEVICES),
             "Device",
@@ -120,7 +125,7 @@ class EnhancePanel(DockPanel):
             column(
                 group("Image", self.layers, self.image),
                 group("Filter", self.filters, self.strength, self.regions_fold, self.badge),
-                group("Output", fields, self.outputs),
+                group("Output", fields, self.disk, self.outputs),
                 group("More", self.persistence_fold, self.imports_fold),
             )
         )
@@ -142,6 +147,9 @@ class EnhancePanel(DockPanel):
         for choice in (self.scope, self.statistics, self.device):
             choice.currentIndexChanged.connect(self._on_changed)
         self.outputs.changed.connect(self._on_changed)
+        self.disk.changed.connect(self._on_changed)
+        self.on_disk.noted.connect(self.foot.show_info)
+        self.on_disk.shown.connect(self._on_shown)
         self.foot.run_clicked.connect(self.run)
         self.foot.cancel_clicked.connect(self._on_cancel)
         self.preview.status_changed.connect(self.badge.show_status)
@@ -194,6 +202,7 @@ class EnhancePanel(DockPanel):
             self.image.show_view(None)
             raise
         self.image.show_view(view)
+        self.disk.show_layer(self.layers.layer())
         self.advisor.forget()
         self._on_changed()
 
@@ -217,6 +226,11 @@ class EnhancePanel(DockPanel):
         if (info := self.filters.info()) is not None:
             self.regions.set_strength(info.strength, self.strength.value)
         problem = run_problem(view, choices, self.image.problem())
+        self.disk.show_choices(view, choices, read_settings().large_from_mb)
+        plan = self._disk_plan(view, choices)
+        if plan is not None and not problem:
+            problem = disk_problem(plan.choices)
+        self.foot.run.setText("Go on" if plan is not None and self.on_disk.can_go_on(plan) else "Run")
         self.foot.run.setEnabled(not problem and self._job is None)
         self.persistence.make.setEnabled(not problem and self._job is None)
         self.imports.button.setEnabled(self._job is None)
@@ -249,6 +263,9 @@ class EnhancePanel(DockPanel):
             self.foot.show_error(problem)
             return
         settings = read_settings()
+        if (plan := self._disk_plan(view, choices)) is not None:
+            self._run_on_disk(layer, plan)
+            return
 
         def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> tuple[EnhanceResult, int]:
             request = build_request(view, choices, settings)
@@ -256,6 +273,35 @@ class EnhancePanel(DockPanel):
             return result, count_objects(result)
 
         self._start(f"Enhance {view.name}", work, partial(self._show_run, layer, view, choices))
+
+    def _disk_plan(self, view: LayerView | None, choices: Choices | None) -> DiskPlan | None:
+        """What to write to the disk; None for a result in memory."""
+        if view is None or choices is None or not self.disk.is_on_disk:
+            return None
+        return DiskPlan(view=view, choices=choices, settings=read_settings(), folder=self.disk.place)
+
+    def _run_on_disk(self, layer: Any, plan: DiskPlan) -> None:
+        if problem := disk_problem(plan.choices):
+            self.foot.show_error(problem)
+            return
+
+        def show(result: LargeResult) -> None:
+            self.foot.show_info(self.on_disk.finish(result))
+            self._tell_new_data(layer, plan.view)
+            self._on_changed()
+
+        try:
+            self._start(f"Enhance {plan.view.name}", self.on_disk.begin(plan), show)
+        except BusyError:
+            self.on_disk.fail()
+            raise
+        if self._job is not None:
+            self._job.progressed.connect(self.on_disk.refresh)
+
+    @guarded
+    def _on_shown(self, layer: Any) -> None:
+        self.preview.lay_over(layer)
+        self._select_source()
 
     @guarded
     def map_persistence(self) -> None:
@@ -305,12 +351,17 @@ class EnhancePanel(DockPanel):
         self.preview.hold(False)
         self._on_changed()
         if outcome.error is not None:
+            self.on_disk.fail()
+            self._on_changed()
             self.foot.show_error(error_sentence(outcome.error))
         elif outcome.value is not None:
             show(outcome.value)
 
     def _show_run(self, layer: Any, view: LayerView, choices: Choices, value: tuple[EnhanceResult, int]) -> None:
         self._add(*value, view, choices)
+        self._tell_new_data(layer, view)
+
+    def _tell_new_data(self, layer: Any, view: LayerView) -> None:
         if has_new_data(layer, view):
             self.foot.add_info(f"The data of “{view.name}” changed while it ran; the result shows the earlier data.")
 
@@ -376,6 +427,7 @@ class EnhancePanel(DockPanel):
         self.preview.close()
         self.layers.release()
         self.regions.release()
+        self.on_disk.release()
 
 
 def _let_go(gone: Event, preview: LivePreview, samples: LatestOnly, advisor: StrengthAdvisor, *_: Any) -> None:
