@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from napari_cellenhance.widgets._settings import PLUGIN
 
 __all__ = [
-    "CROPS", "DENOISE", "ENHANCE", "KEEP", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN", "TabWhenShown",
-    "bring_to_front", "open_panel", "share_place",
+    "BATCH", "COMPARE", "CROPS", "DENOISE", "ENHANCE", "KEEP", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN",
+    "TabWhenShown", "bring_to_front", "open_panel", "share_place",
 ]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE, CROPS, KEEP = PANELS = (
+ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE, CROPS, KEEP, BATCH, COMPARE = PANELS = (
     "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach", "cellenhance-denoise",
-    "cellenhance-restore", "cellenhance-crops", "cellenhance-keep",
+    "cellenhance-restore", "cellenhance-crops", "cellenhance-keep", "cellenhance-batch", "cellenhance-compare",
 )  # fmt: skip
 """Object names of the panels."""
 
