@@ -89,8 +89,8 @@ class Kind:
         DeviceError, ParameterError
             Unknown device or precision.
         """
-        from napari_cellenhance.core.device import choose_device
         from napari_cellenhance.core.memory import keep_memory
+        from napari_cellenhance.workflows.device_check import choose_checked_device
         from napari_cellenhance.zoo.cache import cache_dir
         from napari_cellenhance.zoo.weights import load_card_file, load_model
 
@@ -100,6 +100,7 @@ class Kind:
             card, module = load_card_file(model_id)
         else:
             module = load_model(card, cache=cache_dir(cache_folder or None))
-        choice = choose_device("cpu" if device == "openvino" else device, precision)
+        asked = "cpu" if device == "openvino" else device
+        choice = choose_checked_device(asked, precision, cache_folder=cache_folder)
         keep_memory()
         return Loaded(card=card, module=module, choice=choice)

@@ -71,12 +71,12 @@ def prepare(request: AEPRequest) -> AEPSetup:
     ModelNotFoundError
         No such model to start from.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.painted import painted_values
     from napari_cellenhance.core.recipes.aep import AEPRecipe
+    from napari_cellenhance.workflows.device_check import choose_checked_device
     from napari_cellenhance.workflows.train_aep import FINE_TUNING_RATE, FROM_SCRATCH_RATE
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     images, weights = _images(request)
     values = painted_values(images)
     module, kept = _network(request, values)

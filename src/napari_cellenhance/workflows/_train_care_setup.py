@@ -86,11 +86,11 @@ def prepare(request: CareRequest) -> CareSetup:
     ModelNotFoundError
         No such model to start from.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.care import CarePair, CareRecipe
+    from napari_cellenhance.workflows.device_check import choose_checked_device
     from napari_cellenhance.workflows.train_care import LEARNING_RATE
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     settings = _recipe_settings(request)
     request, pairs, made, exposures = _pairs(request)
     module = _network(request)

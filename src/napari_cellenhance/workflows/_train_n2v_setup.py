@@ -71,11 +71,11 @@ def prepare(request: N2VRequest) -> N2VSetup:
     ModelNotFoundError
         No such model to start from.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.n2v import N2VRecipe, NoisyImage
+    from napari_cellenhance.workflows.device_check import choose_checked_device
     from napari_cellenhance.workflows.train_n2v import LEARNING_RATE
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     images = _images(request)
     normalizer = _normalizer(request, images)
     scaled = [

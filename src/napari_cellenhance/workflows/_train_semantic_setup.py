@@ -110,10 +110,10 @@ def prepare(request: SemanticRequest) -> SemanticSetup:
     ModelNotFoundError
         No such model to start from.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.semantic import SemanticRecipe, SemanticTraining
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     training = SemanticTraining(
         loss=request.loss, batch_size=request.batch_size, validation_fraction=request.validation_fraction,
         n_validation=request.n_validation,

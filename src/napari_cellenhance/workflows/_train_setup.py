@@ -67,11 +67,11 @@ def prepare(request: TrainRequest) -> Setup:
     ModelNotFoundError
         No such model, or no perceptual network.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.nunet import NUNetRecipe
     from napari_cellenhance.core.training import FitSettings
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     rng = np.random.default_rng(request.seed)
     sources, train, valid = _images(request, rng)
     module, parent_factor = _network(request)

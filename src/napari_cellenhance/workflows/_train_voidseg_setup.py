@@ -165,10 +165,10 @@ def prepare(request: VoidSegRequest) -> VoidSegSetup:
     ModelNotFoundError
         No such denoiser.
     """
-    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.workflows.device_check import choose_checked_device
     from napari_cellenhance.workflows.train_voidseg import LEARNING_RATE
 
-    choice = choose_device(request.device, request.precision)
+    choice = choose_checked_device(request.device, request.precision)
     given = _read(request)
     images = given
     if 0 < request.n_labelled < len(given):

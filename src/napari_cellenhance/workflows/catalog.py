@@ -183,7 +183,8 @@ def open_enhancer(
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    from napari_cellenhance.core.device import DeviceChoice, choose_device
+    from napari_cellenhance.core.device import DeviceChoice
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
     spec = describe(filter_id)
     if spec.card is None:
@@ -192,10 +193,10 @@ def open_enhancer(
     from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
-    choice = choose_device(_device_of(spec.card, device), precision)
+    choice = choose_checked_device(_device_of(spec.card, device), precision, cache_folder=cache_folder)
     module = load_model(spec.card, cache=cache_dir(cache_folder or None))
     if choice.device == "openvino" and getattr(module, "norm", "instance") == "instance":
-        choice = choose_device(device, "float32")  # its bf16 rounds the norms of tiles and planes differently
+        choice = choose_checked_device(device, "float32")  # its bf16 rounds the norms of tiles and planes differently
     return _assemble(spec, module, choice, memory_limit_mb)
 
 

@@ -133,7 +133,8 @@ def _version(package: str) -> Finding:
 
 def _devices(device: str, precision: str) -> Iterator[Finding]:
     try:
-        from napari_cellenhance.core.device import bf16_verdict, choose_device, device_refusal
+        from napari_cellenhance.core.device import bf16_verdict, device_refusal
+        from napari_cellenhance.workflows.device_check import choose_checked_device
     except (ImportError, OSError) as error:
         # Windows raises OSError where a library of PyTorch cannot be loaded.
         yield Finding(
@@ -150,7 +151,7 @@ def _devices(device: str, precision: str) -> Iterator[Finding]:
     )
     yield _memory()
     try:
-        choice = choose_device(device, precision)
+        choice = choose_checked_device(device, precision)
     except CellEnhanceError as error:
         yield Finding(topic="Devices", name="chosen", value="none", advice=_sentence(error), is_problem=True)
         return

@@ -206,12 +206,12 @@ def run(
     WriteError
         The folder or a file in it cannot be written.
     """
-    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
     if not os.fspath(request.out):
         raise ParameterError("there is no folder for the results; name one")
     started = time.monotonic()
-    choice, store = choose_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
+    choice, store = choose_checked_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
     plans = [_plan(request, source, images) for source, images in read_images(request).items()]
     todo = [(plan, cell) for plan in plans for cell in _cells(request, plan)]
     result, count = AEPEvaluation(), _Count(on_progress, len(todo) * request.n_steps, request.n_steps)
@@ -335,11 +335,11 @@ def score_trained(
     -----
     A test only if these images were not used for its training, which is not known here.
     """
-    from napari_cellenhance.core.device import choose_device
     from napari_cellenhance.core.recipes.aep_segmenter import AEPSegmenter
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
     started, result = time.monotonic(), AEPEvaluation()
-    segmenter = AEPSegmenter(module, values, choose_device(request.device, request.precision))
+    segmenter = AEPSegmenter(module, values, choose_checked_device(request.device, request.precision))
     sources = read_images(request)
     n_total = len(sources) * len(request.degradations)
     for source, images in sources.items():

@@ -181,12 +181,12 @@ def run(
     WriteError
         The folder or a file in it cannot be written.
     """
-    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
     if not os.fspath(request.out):
         raise ParameterError("there is no folder for the results; name one")
     started = time.monotonic()
-    choice, store = choose_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
+    choice, store = choose_checked_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
     methods, notes = _usable(request, start)
     plans = [_plan(request, source, images) for source, images in _read(request).items()]
     todo = [(plan, image, cell) for plan in plans for image, cell in _cells(request, plan, methods)]

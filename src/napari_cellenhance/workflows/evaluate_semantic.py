@@ -211,12 +211,12 @@ def run(
     WriteError
         The folder or a file in it cannot be written.
     """
-    from napari_cellenhance.core.device import choose_device
+    from napari_cellenhance.workflows.device_check import choose_checked_device
 
     if not os.fspath(request.out):
         raise ParameterError("there is no folder for the results; name one")
     started = time.monotonic()
-    choice, store = choose_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
+    choice, store = choose_checked_device(request.device, request.precision), CellStore(Path(request.out) / "cells")
     on_progress(Progress(n_done=0, n_total=0, message="Reading the images"))
     jobs, result = list(_jobs(request, choice)), SemanticEvaluation()
     for number, job in enumerate(jobs):

@@ -275,14 +275,14 @@ class InstantSession:
 
         features = self._features
         if features is None:
-            from napari_cellenhance.core.device import choose_device
             from napari_cellenhance.core.models.nunet import NUNet
+            from napari_cellenhance.workflows.device_check import choose_checked_device
             from napari_cellenhance.zoo.manifest import find_model
             from napari_cellenhance.zoo.weights import load_model
 
             module = load_model(find_model(MODEL_ID))
             assert isinstance(module, NUNet)
-            features = InstantFeatures(module, choose_device(*self._asked))
+            features = InstantFeatures(module, choose_checked_device(*self._asked))
         return InstantLearner(features, self._settings)
 
 
