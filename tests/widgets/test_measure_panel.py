@@ -477,7 +477,7 @@ def test_an_error_of_the_work_is_a_sentence_and_the_next_run_works(
     assert "contains no numbers" in text_of(panel)
     monkeypatch.setattr(_measure_compare, "compare", real)
     run(panel, qtbot)
-    assert panel.compare.table.rowCount() == 7
+    assert panel.compare.table.rowCount() == 8
 
 
 def test_a_layer_removed_while_it_is_measured_does_no_harm(
@@ -487,7 +487,7 @@ def test_a_layer_removed_while_it_is_measured_does_no_harm(
     panel.run()
     viewer.layers.clear()
     qtbot.waitUntil(lambda: panel._job is None, timeout=20_000)
-    assert panel.compare.table.rowCount() == 7
+    assert panel.compare.table.rowCount() == 8
 
 
 def test_the_message_of_a_tab_comes_back_with_it(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:

@@ -179,6 +179,13 @@ class ProfileTab(LiveTab):
 
     # --- layers -------------------------------------------------------------------------
 
+    def choose_images(self, layers: list[Any]) -> None:
+        """Read these images, and compare them with the first one."""
+        for layer in self.images.layers:
+            self.images.tick(layer, layer in layers)
+        if layers:
+            self.reference.choose(layers[0])
+
     def fill_layers(self, images: list[Any], shapes: list[Any]) -> None:
         """List these layers; what was chosen and ticked stays. Of new ones, the first few are ticked."""
         free = _TICKED_AT_FIRST - len(self.images.ticked())
