@@ -25,6 +25,8 @@ from napari_cellenhance.zoo.folders import MODELS_VARIABLE
 
 PLUGIN, DOCK, MEASURE_DOCK, TEACH_DOCK = "napari-cellenhance", "Enhance cells", "Measure", "Teach it your cells"
 DENOISE_DOCK, RESTORE_DOCK, CROPS_DOCK = "Denoise", "Restore like these", "Crop library"
+BATCH_DOCK, PLATE_PX, PLATE_STEP_PX = "Batch", 256, 60
+COMPARE_DOCK, FIGURE_SHARE = "Compare", 0.5
 SIZE = (1360, 860)
 N_FRAMES = 12
 TEACH_STEPS = 60
@@ -445,6 +447,52 @@ def show_movie(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("keep-movie")
 
 
+def show_batch(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """A plate of twelve fields, one of them cut off: ready, under way, finished, a result with its source."""
+    viewer.layers.clear()
+    with tempfile.TemporaryDirectory() as folder:
+        plate, out = Path(folder) / "plate1", Path(folder) / "plate1_out"
+        make_plate(plate)
+        _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, BATCH_DOCK)
+        panel.recipe.filters.choose(filter_id or "nunet-guided")
+        panel.recipe.strength.set_value(5.0)
+        panel.recipe.outputs.wants_labels.setChecked(True)
+        panel.recipe.measure.setChecked(True)
+        panel.images.source.line.setText(str(plate))
+        panel.target.line.setText(str(out))
+        wait_for(panel.foot.run.isEnabled)
+        let_live(0.5)
+        camera.shoot("batch-setup")
+        panel.run()
+        rows = panel.files.table.model.rows
+        wait_for(lambda: sum(row.stage == "done" for row in panel.files.table.model.rows) >= len(rows) // 3)
+        panel.files.open.click()
+        wait_for(lambda: len(viewer.layers) == 3)
+        viewer.reset_view()
+        camera.shoot("batch-running")
+        wait_for(lambda: panel._job is None)
+        panel.files.table.view.selectRow([row.stage for row in panel.files.table.model.rows].index("failed"))
+        let_live(0.5)
+        camera.shoot("batch")
+        viewer.layers.clear()
+
+
+def make_plate(folder: Path) -> None:
+    """Overlapping fields of the sample of nuclei; the seventh file is cut off."""
+    from napari_cellenhance.io.images import write
+
+    folder.mkdir()
+    ((pixels, _, _),) = sample("nuclei")
+    for number in range(12):
+        row, column = divmod(number, 4)
+        y, x = row * PLATE_STEP_PX, column * PLATE_STEP_PX
+        field = np.ascontiguousarray(np.asarray(pixels)[y : y + PLATE_PX, x : x + PLATE_PX])
+        path = folder / f"B{row + 2:02d}_field{column + 1}.tif"
+        write(path, field, "YX", dtype="keep", pixel_size_um={"Y": PIXEL_UM, "X": PIXEL_UM})
+        if number == 6:
+            path.write_bytes(path.read_bytes()[:3000])
+
+
 def finish_training(panel: Any, camera: Camera, n_steps: int, name: str) -> None:
     """Teach with a few updates, and take a picture half-way."""
     settings = panel.settings
@@ -465,6 +513,46 @@ def blurred(image: Any) -> Any:
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(np.asarray(image, np.float32), 5.0)
+
+
+def show_compare(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    viewer.add_image(pixels, **{**kwargs, "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")})
+    dock = open_dock(viewer, filter_id)
+    dock.outputs.wants_labels.setChecked(False)
+    dock.run()
+    wait_for(lambda: dock.foot.run.isEnabled())
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.selection.active = viewer.layers["nuclei enhanced"]
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, COMPARE_DOCK)
+    let_live(1.0)
+    viewer.reset_view()
+    panel.look.look("wipe")
+    let_live(0.5)
+    camera.shoot("compare-wipe")
+    panel.look.look("side")
+    let_live(0.5)
+    camera.shoot("compare-side")
+    panel.look.look("off")
+    panel.run()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    let_live(0.5)
+    camera.shoot("compare-difference")
+    viewer.layers.remove("nuclei enhanced − nuclei")
+    panel.tabs.setCurrentWidget(panel.numbers)
+    panel.run()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    let_live(0.5)
+    camera.shoot("compare-numbers")
+    panel.tabs.setCurrentWidget(panel.figure)
+    path = camera.folder / "compare-figure.png"
+    panel.figure.save(str(path))
+    wait_for(lambda: panel.foot.run.isEnabled())
+    figure = Image.open(path).convert("RGB")
+    figure.resize([round(n * FIGURE_SHARE) for n in figure.size], Image.Resampling.LANCZOS).save(path, optimize=True)
+    path.with_name(f"{path.name}.json").unlink()
+    viewer.window.remove_dock_widget(panel)
 
 
 def sharp_and_blurred(image: Any) -> Any:
@@ -578,12 +666,14 @@ def take(arguments: argparse.Namespace) -> None:
         show_measure,
         show_profile,
         show_reference,
+        show_compare,
         show_teach,
         show_denoise,
         show_restore,
         show_crops,
         show_keep,
         show_movie,
+        show_batch,
     )
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)
