@@ -295,6 +295,27 @@ def test_a_filtered_plane_is_opened_filled_cut_and_sifted() -> None:
     assert clean_labels(image, CleanOptions(split_touching=False)).max() == 1
 
 
+def test_an_oblong_object_with_a_shallow_waist_stays_whole_unless_every_maximum_counts() -> None:
+    y, x = np.mgrid[:80, :100]
+    waisted = np.abs(y - 40) <= 12 - np.where(np.abs(x - 50) < 4, 1, 0)
+    image = (waisted & (np.abs(x - 50) < 30)).astype(np.float32)
+    assert clean_labels(image).max() == 1
+    assert clean_labels(image, CleanOptions(neck_depth=0)).max() == 2
+    assert clean_labels(discs([(40, 25), (40, 52)], 15), CleanOptions(neck_depth=0.6)).max() == 1
+    with pytest.raises(ParameterError, match="depth of necks is 1"):
+        CleanOptions(neck_depth=1)
+
+
+def test_two_ends_of_one_height_are_one_object_where_the_waist_is_shallow() -> None:
+    y, x = np.mgrid[:80, :100]
+    end = (np.abs(x - 50) < 30).astype(np.float32)
+    shallow = end * (np.abs(y - 40) <= 12 - np.where(np.abs(x - 50) < 4, 1, 0))
+    assert segment(shallow, "manual").max() == 1
+    deep = end * (np.abs(y - 40) <= 12 - np.where(np.abs(x - 50) < 4, 5, 0))
+    assert segment(deep, "manual").max() == 2
+    assert segment(deep, "manual", split_depth=0.6).max() == 1
+
+
 def test_the_hole_stays_open_where_it_is_the_ground() -> None:
     image = discs([(40, 50)], 20) - discs([(40, 50)], 8)
     image[40, 50:] = 0  # a cut to the outside

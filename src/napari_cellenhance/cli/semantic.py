@@ -195,6 +195,12 @@ def separate(
     split: Annotated[
         bool | None, typer.Option("--split/--no-split", help="Cut touching objects. [default: yes; what moves: no]")
     ] = None,
+    neck: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.99, help="Objects are cut where they are narrower by this share; 0: between all maxima."
+        ),
+    ] = _OBJECTS.neck_depth,
     min_size: Annotated[
         int | None, typer.Option(min=0, help="Least size of an object in pixels. [default: 300; of what moves 250]")
     ] = None,
@@ -218,7 +224,7 @@ def separate(
     layers: frozenset[Layer] = frozenset(name for name in separate_files.LAYERS if asked[name])
     settings = SeparateRequest(
         image=None, axes=axes, model_id=model, channels=parse_channels(channels), statistics=statistics,
-        objects=_objects(model, threshold, factor, openings, split, min_size), device=device, precision=precision,
+        objects=_objects(model, threshold, factor, openings, split, neck, min_size), device=device, precision=precision,
         tile_px=tile,
     )  # fmt: skip
     request = separate_files.SeparateFilesRequest(
@@ -241,12 +247,22 @@ def separate(
 
 
 def _objects(
-    model: str, threshold: str, factor: float, openings: int | None, split: bool | None, min_size: int | None
+    model: str,
+    threshold: str,
+    factor: float,
+    openings: int | None,
+    split: bool | None,
+    neck: float,
+    min_size: int | None,
 ) -> CleanOptions | None:
     """Settings for objects, changed from those that suit the model; None where nothing was asked."""
     from napari_cellenhance.workflows.separate import card_of, is_of_movies
 
-    if not threshold and factor == _OBJECTS.threshold_factor and openings is split is min_size is None:
+    if (
+        not threshold
+        and (factor, neck) == (_OBJECTS.threshold_factor, _OBJECTS.neck_depth)
+        and openings is split is min_size is None
+    ):
         return None
     known = MOVING if is_of_movies(card_of(model)) else _OBJECTS
     if threshold in get_args(Method)[:2]:
@@ -257,7 +273,7 @@ def _objects(
         except ValueError:
             raise ParameterError(f"--threshold is {threshold!r}; expected otsu, li or a number") from None
     return replace(
-        known, threshold_factor=factor, n_openings=known.n_openings if openings is None else openings,
+        known, threshold_factor=factor, neck_depth=neck, n_openings=known.n_openings if openings is None else openings,
         split_touching=known.split_touching if split is None else split,
         min_size_px=known.min_size_px if min_size is None else min_size,
     )  # fmt: skip

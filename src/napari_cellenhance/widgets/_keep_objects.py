@@ -71,6 +71,8 @@ class ObjectsForm(QWidget):
         self.split.setChecked(start.split_touching)
         self.maxima_px = count_box(3, 101, start.window_px, "Maxima apart", "Wider: fewer cuts.", " px")
         self.maxima_px.setSingleStep(2)
+        tip = "Objects are cut where they are this much narrower. 0 cuts between all maxima, and halves oblong objects."
+        self.neck = count_box(0, 90, round(100 * start.neck_depth), "Neck", tip, " %")
         tip = "Smaller objects are dropped. Holes in objects are filled."
         self.min_size = count_box(0, 1_000_000, start.min_size_px, "At least", tip, " px")
         self.min_size.setSingleStep(10)
@@ -84,9 +86,10 @@ class ObjectsForm(QWidget):
         form.addRow("Closing", self.closing)
         form.addRow(self.split)
         form.addRow("Maxima apart", self.maxima_px)
+        form.addRow("Neck narrower by", self.neck)
         form.addRow("At least", self.min_size)
         self.threshold.valueChanged.connect(self._on_value)
-        for box in (self.openings, self.closing, self.maxima_px, self.min_size):
+        for box in (self.openings, self.closing, self.maxima_px, self.neck, self.min_size):
             box.valueChanged.connect(self._on_value)
         self.split.toggled.connect(self._on_value)
         self._show()
@@ -101,13 +104,14 @@ class ObjectsForm(QWidget):
         return CleanOptions(
             n_openings=self.openings.value(), closing_px=closing if closing > 1 else 0,
             split_touching=self.split.isChecked(), window_px=_odd(self.maxima_px.value()),
-            min_size_px=self.min_size.value(), **of_threshold,
+            neck_depth=self.neck.value() / 100, min_size_px=self.min_size.value(), **of_threshold,
         )  # fmt: skip
 
     def _show(self) -> None:
         value = self.threshold.value()
         self.value.setText(f"{value}/255" if self._is_movie else f"{value / 100:.2f}")
-        self.maxima_px.setEnabled(self.split.isChecked())
+        for box in (self.maxima_px, self.neck):
+            box.setEnabled(self.split.isChecked())
 
     def _on_value(self, _value: int = 0) -> None:
         self._show()

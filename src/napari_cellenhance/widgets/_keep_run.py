@@ -7,11 +7,14 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from napari_cellenhance.widgets._denoise_run import taken_ids
 from napari_cellenhance.widgets._keep_settings import KeepGoal
 from napari_cellenhance.widgets._learning_run import Chosen, LearningRun, updates_between_checks
 from napari_cellenhance.widgets._model_now import Work
 from napari_cellenhance.widgets._settings import PluginSettings
+from napari_cellenhance.widgets._teach_place import Window
 from napari_cellenhance.widgets._train_goal import model_id_of
 from napari_cellenhance.widgets._training_run import folder_of, threads_beside_window
 from napari_cellenhance.workflows import train_semantic
@@ -96,6 +99,10 @@ class KeepRun(LearningRun[SemanticRequest]):
             self.look_at(replace(window, channels="all"))
         seen = super()._look()
         return seen if seen is None or self._n_channels in (1, len(seen.plane)) else None
+
+    def limits_of(self, _image: NDArray[Any], window: Window) -> tuple[float, float]:
+        """Those of the image: what is kept, and a scene that stands still, are on its grey scale."""
+        return window.view.contrast_limits
 
     def use(self, _model_id: str, on_progress: OnProgress, is_cancelled: IsCancelled) -> list[Any]:
         """Take the images apart."""

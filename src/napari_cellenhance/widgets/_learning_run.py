@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from numpy.typing import NDArray
+
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.widgets._guard import error_sentence
@@ -173,7 +175,12 @@ class LearningRun(TrainingRun[Request, Seen]):
     def _keep(self, glimpse: Any) -> None:
         window, place = glimpse.window.key
         image = glimpse.shown[place]
-        self.keep_seen(Seen(image=image, limits=shown_range(image), window=window, region=glimpse.window.region))
+        limits = self.limits_of(image, window)
+        self.keep_seen(Seen(image=image, limits=limits, window=window, region=glimpse.window.region))
+
+    def limits_of(self, image: NDArray[Any], _window: Window) -> tuple[float, float]:
+        """Grey values shown as black and white in the picture of the moment."""
+        return shown_range(image)
 
 
 def ended_sentence(result: TrainResult, title: str, *, is_late: bool = False) -> str:
