@@ -318,7 +318,8 @@ def from_record(record: Mapping[str, Any]) -> Recipe:
         if made is None:
             break
         weights.insert(0, str(step.get("sha256") or ""))
-        input_sha256 = str((step.get("source") or {}).get("sha256") or "")
+        source = step.get("source") or {}
+        input_sha256 = "" if source.get("sha256_of") == "a sample" else str(source.get("sha256") or "")
         if not steps and isinstance(step.get("segment"), Mapping):
             labels = _filled(SegmentOptions, dict(step["segment"]), "the record")
         steps.insert(0, made)
