@@ -17,7 +17,7 @@ TORCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
 
-.PHONY: help demo test napari check format screenshots benchmark wheel clean
+.PHONY: help demo test napari check format docs screenshots benchmark wheel clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
@@ -46,6 +46,10 @@ format: $(VENV)/.dev  ## format the code and repair what can be repaired
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warnings are errors
+	@rm -rf docs/_build docs/api
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 screenshots: $(VENV)/.dev  ## draw the pictures of the documentation again
 	@scripts/system_packages.sh qt display
 	@scripts/with_display.sh $(BIN)/python scripts/screenshots.py
@@ -57,7 +61,7 @@ wheel: $(VENV)/.dev  ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist out docs/_build docs/api docs/models .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # ---------------------------------------------------------------- the environment
 
@@ -86,3 +90,8 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "Installing napari-cellenhance with napari's window and the test tools into $(VENV) …"
 	@$(PIP) --editable ".[all,dev]"
 	@touch $@ $(VENV)/.all $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.dev
+	@echo "Installing what builds the documentation into $(VENV) …"
+	@$(PIP) --editable ".[docs]"
+	@touch $@
