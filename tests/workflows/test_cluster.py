@@ -34,7 +34,7 @@ def workers() -> Iterator[Any]:
 
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0", silence_logs=50
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
     ):
@@ -195,6 +195,17 @@ def test_a_cancelled_batch_ends_files_in_hand(crew: Cluster, plate: Path, tmp_pa
     result = batch.run(request, on_progress=watch, is_cancelled=lambda: done[0] >= 1)
     assert not result.is_complete and 1 <= result.n_done < 8
     assert all(outcome.targets[0].is_file() for outcome in result.outcomes)
+
+
+def test_processes_of_our_own_do_not_hear_ctrl_c_and_share_the_cores() -> None:
+    with cluster.connect(Cluster(n_workers=1)) as crew:
+        (pid,) = crew.client.run(os.getpid).values()
+        os.kill(pid, signal.SIGINT)
+        crew.submit("threads", os.environ.get, "OMP_NUM_THREADS")
+        while (news := crew.next()) is None:
+            pass
+        assert crew.result_of(news.future) == str(os.cpu_count())
+        assert list(crew.client.run(os.getpid).values()) == [pid]
 
 
 # --- what cannot be ------------------------------------------------------------------------------

@@ -131,6 +131,8 @@ class _ClusterBatch:
                 else:
                     self._begin(task)
             news = self._crew.next() if self._pending else None
+            if news is None and is_cancelled() and not self._crew.n_workers:
+                self._pending.clear()  # nobody is left to end them
             if news is not None and news.future is not None:
                 self._take(self._tasks[news.key], news)
         if self._error is not None:

@@ -135,6 +135,8 @@ class ClusterWork:
                 self._hand_out(ledger, self._units.popleft())
             news = self._crew.next()
             if news is None:
+                if self._is_stopping and not self._crew.n_workers:
+                    self._pending.clear()  # nobody is left to end them
                 continue
             try:
                 self._take(ledger, news)

@@ -24,6 +24,8 @@ from napari_cellenhance.workflows.progress import IsCancelled, never_cancelled
 __all__ = ["Cluster", "Crew", "News", "connect", "software"]
 
 _PACKAGES = ("napari-cellenhance", "numpy", "scipy", "scikit-image", "torch", "zarr", "tifffile")
+_UNHEARD = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Ctrl-C reaches all processes of a terminal; workers leave it to the one that started them."""
 _RETRIES = 2
 _LOST_S = 60.0
 _SHORT_S = 0.2
@@ -211,7 +213,7 @@ def connect(
         No scheduler answers, or the versions of its workers differ from those here.
     """
     distributed = _distributed()
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a worker that ends is told by us, once
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a worker that ends is replaced: no need to tell
     with _client(distributed, cluster) as client:
         crew = Crew(client)
         if not crew.n_workers:
@@ -250,8 +252,9 @@ def _client(distributed: Any, cluster: Cluster) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+            preload=[_UNHEARD],
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
     ):
