@@ -477,6 +477,35 @@ def show_batch(viewer: Any, camera: Camera, filter_id: str | None) -> None:
         viewer.layers.clear()
 
 
+def show_recipes(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """Nuclei denoised, then enhanced: the button under the message, and the recipe in words over the window."""
+    viewer.layers.clear()
+    nuclei = viewer.add_image(sample("nuclei")[0][0], name="nuclei", scale=(PIXEL_UM, PIXEL_UM), units=("um", "um"))
+    panel = open_dock(viewer, "n2v2-fluorescence")
+    panel.select(nuclei)
+    panel.run()
+    wait_for(lambda: panel._job is None)
+    panel.filters.choose(filter_id or "nunet-guided")
+    panel.select(viewer.layers["nuclei enhanced"])
+    panel.run()
+    wait_for(lambda: panel._job is None)
+    panel.foot.recipe.menu().popup(panel.foot.recipe.mapToGlobal(panel.foot.recipe.rect().bottomLeft()))
+    let_live(0.5)
+    screen = viewer.window._qt_window.screen().grabWindow(0)
+    corner = panel.foot.mapToGlobal(panel.foot.rect().topLeft())
+    screen = screen.copy(corner.x() - 8, corner.y() - 8, panel.width() + 16, panel.foot.height() + 100)
+    screen.save(str(camera.folder / "recipe-menu.png"))
+    panel.foot.recipe.menu().hide()
+    panel.foot.recipe._show()
+    let_live(0.5)
+    (dialog,) = [w for w in QApplication.topLevelWidgets() if type(w).__name__ == "RecipeDialog"]
+    dialog.python.click()
+    let_live(0.2)
+    dialog.grab().save(str(camera.folder / "recipe.png"))
+    dialog.close()
+    viewer.layers.clear()
+
+
 def make_plate(folder: Path) -> None:
     """Overlapping fields of the sample of nuclei; the seventh file is cut off."""
     from napari_cellenhance.io.images import write
@@ -674,6 +703,7 @@ def take(arguments: argparse.Namespace) -> None:
         show_keep,
         show_movie,
         show_batch,
+        show_recipes,
     )
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)

@@ -185,6 +185,8 @@ class Wipe:
                 self._on_moved(self.share)
                 event.handled = True
                 yield
+            self.move_to(event.position[self.axis])  # where it is let go: moves in between may be left out
+            self._on_moved(self.share)
         finally:
             camera.mouse_pan = could_pan
 

@@ -34,6 +34,8 @@ class StatusFoot(QWidget):
         super().__init__(parent)
         self._is_hint = False
         self.cancel_word = "Cancel"
+        self.offers_recipe = True
+        """Whether runs make layers that can be made again; measuring does not."""
         self.device = QLabel()
         self.device.setWordWrap(True)
         self.device.setToolTip("Where the filter runs. Change it under Device, or in Preferences ▸ CellEnhance.")
@@ -104,7 +106,8 @@ class StatusFoot(QWidget):
         """Show plain sentences."""
         self._is_hint = False
         self.message.setText(html.escape(text))
-        self.recipe.look()
+        if self.offers_recipe:
+            self.recipe.look()
 
     def add_info(self, text: str) -> None:
         """Add a sentence to what is shown."""

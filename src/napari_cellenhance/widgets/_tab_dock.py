@@ -83,6 +83,7 @@ class TabDock(DockPanel):
         layout.addWidget(scroll, 1)
         layout.addWidget(self.foot)
         self.foot.device.setVisible(False)
+        self.foot.offers_recipe = False
         self.foot.cancel.setToolTip("Stop after the plane that is being worked on.")
 
     # --- what the panel says ------------------------------------------------------------
