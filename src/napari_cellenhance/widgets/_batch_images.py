@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -76,7 +75,7 @@ class BatchImages(QWidget):
         self._found: BatchLook | None = None
         self._ticket = 0
         self._target, self._recipe = "", cast("Recipe | None", None)
-        self._thread = LatestOnly()
+        self.thread_of_looks = LatestOnly()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LOOK_AFTER_MS)
@@ -97,8 +96,7 @@ class BatchImages(QWidget):
         self.source.changed.connect(self._on_changed)
         self.recursive.toggled.connect(self._on_changed)
         self._timer.timeout.connect(self._look)
-        self._thread.delivered.connect(self._on_delivered)
-        self.destroyed.connect(partial(_close, self._thread))
+        self.thread_of_looks.delivered.connect(self._on_delivered)
         self._show("Choose the folder of the images.")
 
     @property
@@ -109,7 +107,7 @@ class BatchImages(QWidget):
     @property
     def is_looking(self) -> bool:
         """Whether the answer is still to come."""
-        return self._timer.isActive() or self._ticket != 0
+        return bool(self.source.text) and (self._timer.isActive() or self._ticket != 0)
 
     def look_again(self, target: str, recipe: Recipe | None) -> None:
         """The folder of the results or the recipe is another one: count again, where that makes a difference."""
@@ -124,7 +122,7 @@ class BatchImages(QWidget):
     def release(self) -> None:
         """Let the thread end."""
         self._timer.stop()
-        self._thread.close()
+        self.thread_of_looks.close()
 
     def _on_changed(self) -> None:
         self._found, self._ticket = None, 0
@@ -140,7 +138,7 @@ class BatchImages(QWidget):
             return
         self._show("Looking…")
         target, recipe, is_recursive = self._target or None, self._recipe, self.recursive.isChecked()
-        self._ticket = self._thread.submit(lambda: look(source, target, recipe, is_recursive=is_recursive))
+        self._ticket = self.thread_of_looks.submit(lambda: look(source, target, recipe, is_recursive=is_recursive))
 
     @guarded
     def _on_delivered(self, ticket: int, outcome: Outcome) -> None:
@@ -156,7 +154,3 @@ class BatchImages(QWidget):
 
     def _show(self, text: str, *, is_alarm: bool = False) -> None:
         self.note.setText(alarm(text) if is_alarm else text)
-
-
-def _close(thread: LatestOnly, *_: object) -> None:
-    thread.close()

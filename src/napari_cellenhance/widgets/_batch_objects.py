@@ -40,6 +40,18 @@ def read_rows(path: Path, n_most: int = _MOST_ROWS) -> tuple[list[str], list[lis
         return columns, rows, len(rows) + sum(1 for _ in reader)
 
 
+def _short(text: str) -> str:
+    """Six digits of a number are enough to look at.
+
+    >>> [_short(text) for text in ("259.83750000000003", "12", "a.b.tif", "")]
+    ['259.838', '12', 'a.b.tif', '']
+    """
+    try:
+        return f"{float(text):.6g}" if "." in text else text
+    except ValueError:
+        return text
+
+
 class _Rows(QAbstractTableModel):
     def __init__(self, columns: list[str], rows: list[list[str]], parent: Any = None) -> None:
         super().__init__(parent)
@@ -53,7 +65,7 @@ class _Rows(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if role == Qt.ItemDataRole.DisplayRole:
-            return self._rows[index.row()][index.column()]
+            return _short(self._rows[index.row()][index.column()])
         return None
 
     def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802

@@ -28,7 +28,7 @@ def ended_sentence(result: BatchResult) -> str:
     elif left:
         told = f"Stopped: {told} Go on does the rest."
     if result.n_failed:
-        told += " Choose a broken file to read why; Run tries it again."
+        told += " Choose a broken file to read why."
     return f"{told} Report: {result.report}." if result.report is not None else told
 
 

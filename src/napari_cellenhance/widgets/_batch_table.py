@@ -91,10 +91,8 @@ class FilesModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
         """Titles of the columns, numbers of the rows."""
         if orientation == Qt.Orientation.Horizontal:
-            told = {Qt.ItemDataRole.DisplayRole: _COLUMNS, Qt.ItemDataRole.ToolTipRole: _TIPS}.get(
-                Qt.ItemDataRole(role)
-            )
-            return None if told is None else told[section]
+            told = _COLUMNS if role == Qt.ItemDataRole.DisplayRole else _TIPS
+            return told[section] if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole) else None
         return section + 1 if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -176,13 +174,11 @@ class FilesTable(QWidget):
             selection.selectionChanged.connect(self._on_selected)
 
     def _size_columns(self) -> None:
-        header = QHeaderView(Qt.Orientation.Horizontal)
-        self.view.setHorizontalHeader(header)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header, numbers = self.view.horizontalHeader(), self.view.verticalHeader()
+        if header is not None:
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in ((1, _STATE_WIDTH), (2, _NUMBER_WIDTH), (3, _NUMBER_WIDTH)):
             self.view.setColumnWidth(column, width)
-        numbers = self.view.verticalHeader()
         if numbers is not None:
             numbers.setVisible(False)
 
@@ -213,7 +209,13 @@ class FilesTable(QWidget):
         return [self.model.rows[n] for n in sorted(self._shown.mapToSource(index).row() for index in indexes)]
 
     def _on_selected(self) -> None:
-        broken = [row for row in self.picked() if row.outcome is not None and row.outcome.error]
-        self.sentence.setText("<br>".join(alarm(f"{r.name}: {r.outcome.error}") for r in broken[:3] if r.outcome))
+        broken = [row for row in self.picked() if _told(row.name, row.outcome)]
+        self.sentence.setText("<br>".join(alarm(_told(row.name, row.outcome)) for row in broken[:3]))
         self.sentence.setVisible(bool(broken))
         self.chosen.emit()
+
+
+def _told(name: str, outcome: BatchOutcome | None) -> str:
+    """What is wrong with a file, with its name; empty where nothing is."""
+    error = "" if outcome is None else outcome.error
+    return error if not error or name in error else f"{name}: {error}"

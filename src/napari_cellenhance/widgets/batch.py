@@ -141,7 +141,7 @@ class BatchPanel(DockPanel):
         self.foot.cancel_clicked.connect(self._on_cancel)
         self._opened.delivered.connect(self._on_opened)
         # When the whole window goes, only Qt knows; by then no method of this panel may be called.
-        self.destroyed.connect(partial(_let_go, self._gone, self._opened))
+        self.destroyed.connect(partial(_let_go, self._gone, self._opened, self.images.thread_of_looks))
 
     # --- what the panel says ------------------------------------------------------------
 
@@ -327,6 +327,7 @@ def _read(outcomes: list[BatchOutcome], large_from_mb: float) -> Any:
     return outcomes, outcome_layers(outcomes, large_from_mb)
 
 
-def _let_go(gone: Event, opened: LatestOnly, *_: Any) -> None:
+def _let_go(gone: Event, opened: LatestOnly, looks: LatestOnly, *_: Any) -> None:
     gone.set()
     opened.close()
+    looks.close()
