@@ -493,7 +493,7 @@ def show_recipes(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     let_live(0.5)
     screen = viewer.window._qt_window.screen().grabWindow(0)
     corner = panel.foot.mapToGlobal(panel.foot.rect().topLeft())
-    screen = screen.copy(corner.x() - 8, corner.y() - 8, panel.width() + 16, panel.foot.height() + 100)
+    screen = screen.copy(corner.x() - 8, corner.y() - 8, panel.width() + 16, panel.foot.height() + 130)
     screen.save(str(camera.folder / "recipe-menu.png"))
     panel.foot.recipe.menu().hide()
     panel.foot.recipe._show()

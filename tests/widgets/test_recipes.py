@@ -218,7 +218,8 @@ def test_the_recipe_is_told_in_words_and_saved(
     qtbot.addWidget(dialog)
     assert dialog.windowTitle() == "How “made” was made: enhance → enhance"
     text = dialog.page.toPlainText()
-    assert text.index("1. Enhanced with Gamma") < text.index("2. Enhanced with Difference of Gaussians")
+    assert text.index("Enhanced with Gamma") < text.index("Enhanced with Difference of Gaussians")
+    assert text.index("Enhanced with Difference of Gaussians") < text.index("Details of step 1")
     assert "“cells”, 48 × 56 (YX), uint16" in text and "not quantitative" in text
     path = tmp_path / "mine.recipe.json"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))

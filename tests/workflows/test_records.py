@@ -176,6 +176,7 @@ def test_records_of_large_images_batches_and_recipes(way: str, tmp_path: Path) -
     }  # fmt: skip
     done = CliRunner().invoke(app, list(words[way]))
     assert done.exit_code == 0, done.output
+    assert way == "batch" or (tmp_path / "out.recipe.json").is_file()
     found = {"large": "out.ome.zarr", "batch": "out/in.ome.tif", "run": "out.ome.tif"}
     _check(record_in(tmp_path / found[way]), "classical", _image(), has_earlier=False, is_sampled=way == "large")
 

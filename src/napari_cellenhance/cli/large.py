@@ -45,6 +45,7 @@ def enhance_large(
     """Run the workflow, with notes and progress on the standard error."""
     from napari_cellenhance.io.lazy_images import is_zarr
     from napari_cellenhance.workflows import large_images
+    from napari_cellenhance.workflows.recipe_files import keep_recipe_beside
 
     if len(sources) != 1:
         raise ParameterError(f"{len(sources)} images were named for one result; expected one image at a time")
@@ -63,7 +64,8 @@ def enhance_large(
 
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = large_images.run(request, on_progress=line.show, on_note=note, is_cancelled=is_cancelled)
-    for warning in result.warnings:
+    told = keep_recipe_beside(result.target) if result.is_complete else ()
+    for warning in dict.fromkeys((*result.warnings, *told)):
         note(warning)
     if not result.is_complete:
         note(f"{result.n_done} of {result.n_total} blocks are done; run the same command again to go on.")

@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._recipe_actions import (
@@ -20,7 +20,7 @@ from napari_cellenhance.widgets._recipe_actions import (
 __all__ = ["RecipeButton"]
 
 
-class RecipeButton(QToolButton):
+class RecipeButton(QPushButton):
     """Hidden until a run has added layers. It finds the viewer through the dock that it stands in.
 
     Signals: ``told`` and ``failed``, each with a sentence.
@@ -33,8 +33,8 @@ class RecipeButton(QToolButton):
         super().__init__(parent)
         self._before: set[int] = set()
         self._layers: list[Any] = []
-        self.setText("Recipe")
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.setText("Recipe ▾")
+        self.setStyleSheet("QPushButton { padding: 3px 10px; } ::menu-indicator { image: none; width: 0px; }")
         self.setToolTip("How the new layer was made: show it, copy it, or do the same with another layer.")
         self.setAccessibleName("Recipe of the new layer")
         menu = QMenu(self)

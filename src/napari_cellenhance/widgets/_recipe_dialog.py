@@ -28,19 +28,21 @@ __all__ = ["RecipeDialog", "recipe_html"]
 
 
 def recipe_html(record: Mapping[str, Any]) -> str:
-    """A record as a page: one sentence per step, what was warned of, then the details."""
+    """A record as a page: one sentence per step with what was warned of, then the details of each."""
     steps = in_words(record)
-    parts = []
+    parts = ["<ol>"]
+    for step in steps:
+        warned = "".join(f"<br>{alarm(warning)}" for warning in step.warnings)
+        parts.append(f"<li><b>{html.escape(step.sentence)}</b>{warned}</li>")
+    parts.append("</ol>")
+    if statement := record.get("statement"):
+        parts.append(f"<p>{html.escape(str(statement))}</p>")
     for number, step in enumerate(steps, start=1):
-        parts.append(f"<h3>{number}. {html.escape(step.sentence)}</h3>")
-        parts += [f"<p>{alarm(warning)}</p>" for warning in step.warnings]
         rows = "".join(
             f'<tr><td style="padding-right: 14px"><i>{html.escape(name)}</i></td><td>{html.escape(value)}</td></tr>'
             for name, value in step.details
         )
-        parts.append(f"<table>{rows}</table>")
-    if statement := record.get("statement"):
-        parts.append(f"<p><b>{html.escape(str(statement))}</b></p>")
+        parts.append(f"<h4>Details of step {number}</h4><table>{rows}</table>" if rows else "")
     return "".join(parts)
 
 

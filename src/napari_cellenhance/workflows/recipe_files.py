@@ -16,14 +16,14 @@ from napari_cellenhance.workflows._file_results import write_result
 from napari_cellenhance.workflows._provenance import hash_image
 from napari_cellenhance.workflows._record_files import record_path, write_record_beside
 from napari_cellenhance.workflows._targets import Targets, path_beside, plan
-from napari_cellenhance.workflows.batch_recipe import Recipe
+from napari_cellenhance.workflows.batch_recipe import Recipe, record_in
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never_cancelled, no_progress
 from napari_cellenhance.workflows.recipe_run import Machine, RecipeRequest, RecipeResult, run
 
 if TYPE_CHECKING:
     from napari_cellenhance.io.images import ImageFile
 
-__all__ = ["Comparison", "RecipeFileRequest", "RecipeFileResult", "compare_pixels", "run_file"]
+__all__ = ["Comparison", "RecipeFileRequest", "RecipeFileResult", "compare_pixels", "keep_recipe_beside", "run_file"]
 
 _ROUNDING = 1e-4
 """Largest difference, as a share of the range of grey values, that other processors and threads may make."""
@@ -178,6 +178,19 @@ def _compare(before: NDArray[Any], result: RecipeResult) -> Comparison:
     if not found:
         return compare_pixels(before, result.image, "image")
     return min(found, key=lambda one: (one.differing, one.max_difference))
+
+
+def keep_recipe_beside(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Write the recipe of a result, which tells how it was made, as JSON beside it; what was warned of then.
+
+    Raises
+    ------
+    ParameterError, ImageError, WriteError, OSError
+        The file does not tell, cannot be read, or its folder cannot be written.
+    """
+    record = record_in(path)
+    write_record_beside(Path(path), record)
+    return tuple(map(str, record.get("warnings") or ()))
 
 
 def compare_pixels(before: NDArray[Any], after: NDArray[Any], name: str = "image") -> Comparison:
