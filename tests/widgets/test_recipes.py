@@ -55,7 +55,8 @@ def _separator(folder: Path) -> str:
     ground = np.full((40, 40), 12, np.float32)
     nothing = np.zeros((40, 40), bool)
     data = CropSet(
-        **{name: crops(mask) for name, mask in masks.items()},
+        target=crops(masks["target"]),
+        unwanted=crops(masks["unwanted"]),
         backgrounds=tuple(Background(pixels=ground, mask=nothing, source=n) for n in ("a.tif", "b.tif")),
     )
     scene = SceneSettings(size_px=32, n_target=(1, 2), n_unwanted=(1, 2))

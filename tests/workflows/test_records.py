@@ -206,7 +206,7 @@ def test_lazy_and_large_arrays_have_a_hash(monkeypatch: pytest.MonkeyPatch) -> N
     from napari_cellenhance.workflows import _provenance
 
     image = np.arange(4 * 30 * 40, dtype=np.uint16).reshape(4, 30, 40)
-    lazy = dask.array.from_array(image, chunks=(1, 16, 16))
+    lazy = dask.array.from_array(image, chunks=(1, 16, 16))  # type: ignore[no-untyped-call]
     whole = hash_image(image)
     assert hash_image(lazy) == whole == hash_image(image.astype(">u2"))
     monkeypatch.setattr(_provenance, "_PIECE_BYTES", 1000)
@@ -217,4 +217,4 @@ def test_lazy_and_large_arrays_have_a_hash(monkeypatch: pytest.MonkeyPatch) -> N
     assert sample is not None and sample != whole and hash_image(image) == whole
     other = image.copy()
     other[2, 15, 20] += 1
-    assert hash_image(dask.array.from_array(other)) != sample
+    assert hash_image(dask.array.from_array(other)) != sample  # type: ignore[no-untyped-call]

@@ -46,7 +46,8 @@ def run(
 ) -> None:
     """Repeat all steps of a recipe, or of a result, on an image or on many."""
     from napari_cellenhance.workflows.batch_recipe import check_weights
-    from napari_cellenhance.workflows.recipe_files import Machine, RecipeFileRequest, run_file
+    from napari_cellenhance.workflows.recipe_files import RecipeFileRequest, run_file
+    from napari_cellenhance.workflows.recipe_run import Machine
 
     wanted = _read(recipe)
     if not any_weights:
