@@ -238,6 +238,35 @@ def test_the_wipe_follows_planes_and_other_images(make_panel: MakePanel, make_na
     assert picture(viewer)[row, edge - 20].mean() > 250, "the layer on top is whole again"
 
 
+def test_a_large_lazy_image_is_read_once(make_panel: MakePanel, make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    read: list[int] = []
+
+    def watch(block: np.ndarray) -> np.ndarray:
+        read.append(1)
+        return block
+
+    dark = np.full((1000, 20_000), 40, np.uint8)  # wider than one texture
+    bright = da.from_array(dark + 200, chunks=(1000, 5000)).map_blocks(watch, dtype=np.uint8)
+    viewer.add_image(dark, name="cells", contrast_limits=(0, 255))
+    viewer.add_image(bright, name="cells enhanced", metadata=RECORD, contrast_limits=(0, 255))
+    panel = make_panel(viewer)
+    panel.look.rate.setValue(0.0)
+    panel.look.look("wipe")
+    picture(viewer)
+    n_read = len(read)
+    for share in (250, 700):
+        panel.look.place.setValue(share)
+        shown, edge = picture(viewer), columns(viewer, 20_000 * share / 1000)
+        row = shown[shown.shape[0] // 2]
+        assert row[20 : edge - 10].max() < 60 and row[edge + 10 : -20].min() > 220, "every tile is cut"
+    panel.look.look("blink")
+    for _ in range(4):
+        panel._blink.step()  # type: ignore[union-attr]
+        picture(viewer)
+    assert len(read) == n_read
+
+
 def test_blink_shows_one_at_a_time_without_reading_again(make_panel: MakePanel, window: Any, qtbot: Any) -> None:
     panel = make_panel(window)
     panel.look.rate.setValue(0.0)
