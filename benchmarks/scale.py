@@ -188,7 +188,11 @@ def _with_workers(asked: dict[str, Any]) -> dict[str, Any]:
 
     with (
         distributed.LocalCluster(
-            n_workers=asked["workers"], threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0"
+            n_workers=asked["workers"],
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
         tempfile.TemporaryDirectory(dir=Path(asked["out"]).parent) as folder,

@@ -21,7 +21,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part(\.\w+)?")
 
 
 @contextmanager
-def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True, name: str = "") -> Iterator[Path]:
     """Give a temporary path in the same folder; move it over ``target`` when the block ends well.
 
     Parameters
@@ -30,6 +30,9 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
         Its folder must exist. A symbolic link is followed, not replaced.
     overwrite : bool
         False: refuse if there is something at ``target`` already.
+    name : str
+        Of the temporary file, where nobody else can write the same target now: what a run that was killed left under it
+        is replaced. Empty for a name of its own.
 
     Yields
     ------
@@ -53,7 +56,7 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
         raise
     except OSError as error:
         raise _write_error(error, asked) from error
-    temporary = real.with_name(f".{uuid.uuid4().hex[:12]}.part{real.suffix}")
+    temporary = real.with_name(name or f".{uuid.uuid4().hex[:12]}.part{real.suffix}")
     try:
         yield temporary
         _flush(temporary)

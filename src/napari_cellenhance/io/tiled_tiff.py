@@ -67,7 +67,8 @@ def write_tiled(
         axes, axes, name=name, pixel_size_um=pixel_size_um, channel_names=channel_names, provenance=provenance,
         description="Written by napari-cellenhance.", mapping="as computed",
     )  # fmt: skip
-    with atomic_path(target, overwrite=overwrite) as temporary:
+    # Large, and guarded by the lock of the run: what was cut off must not stay beside it for ever.
+    with atomic_path(target, overwrite=overwrite, name=f".{Path(target).name}.part") as temporary:
         with tifffile.TiffWriter(temporary, ome=True, bigtiff=n_bytes >= BIGTIFF_FROM_BYTES) as tiff:
             for number in range(len(levels)):
                 shape = tuple(int(n) for n in levels[number].shape)

@@ -83,12 +83,10 @@ def run_on_cluster(
 
     with connect(cluster, note, is_cancelled) as crew:
         batch = _ClusterBatch(crew, request, tasks, journal, made_by, on_progress, on_outcome, on_news)
-        try:
-            batch.run(is_cancelled)
-        finally:
-            # All that was handed out has ended: what lies there half-written was left by workers that died.
-            for folder in {task.image.parent for task in tasks if task.image.parent.is_dir()}:
-                sweep(folder)
+        batch.run(is_cancelled)
+        # All that was handed out has ended: what lies there half-written was left by workers that died.
+        for folder in {task.image.parent for task in tasks if task.image.parent.is_dir()}:
+            sweep(folder)
         return batch.outcomes, batch.stopped_by
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineFacts", "filter_memory_mb", "need_sentence", "open_engine", "plane_limit_bytes", "size_text"]
 
-_PROGRAM_MB = 450
+_PROGRAM_MB = 550
 """What the program itself takes: Python, numpy, torch, a loaded network."""
 _MB = 10**6
 _LEAST_MB = 50

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, TargetExistsError, WriteError
 from napari_cellenhance.core.pyramid import level_shapes
-from napari_cellenhance.io.safe_write import sweep
 from napari_cellenhance.workflows._large_source import LargeSource
 
 if TYPE_CHECKING:
@@ -135,7 +134,6 @@ class LargeTarget:
         if request.is_tiff:
             from napari_cellenhance.io.tiled_tiff import write_tiled
 
-            sweep(target.absolute().parent)  # a run that was killed here left a file under a name of its own
             write_tiled(
                 target, self.store, source.axes_out, name=request.title, pixel_size_um=source.pixel_size_um,
                 channel_names=source.channel_names, provenance=provenance, overwrite=request.overwrite,

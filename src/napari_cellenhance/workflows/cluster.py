@@ -252,7 +252,7 @@ def _client(distributed: Any, cluster: Cluster) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=":0",
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             preload=[_UNHEARD],
         ) as local,
