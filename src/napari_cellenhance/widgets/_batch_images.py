@@ -83,7 +83,7 @@ class BatchImages(QWidget):
             "Images",
             "A folder, a pattern such as plate1/*_w1.tif (** for sub-folders), or a text file with one path on each "
             "line. Images are only read.",
-            "Folder, or a pattern such as plate1/*_w1.tif",
+            "Folder, or a pattern: plate1/*.tif",
         )
         self.recursive = QCheckBox("Sub-folders too")
         self.recursive.setToolTip("Also the images of sub-folders; the results lie in sub-folders of the same names.")

@@ -36,7 +36,7 @@ from napari_cellenhance.widgets._outputs import OutputChoice
 from napari_cellenhance.widgets._persistence import PersistenceBox, persistence_layers, told_in_strengths
 from napari_cellenhance.widgets._preview import LivePreview
 from napari_cellenhance.widgets._preview_badge import PreviewBadge
-from napari_cellenhance.widgets._results import count_objects, result_layers, result_sentence
+from napari_cellenhance.widgets._results import METADATA_KEY, count_objects, result_layers, result_sentence
 from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_settings
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._strength import StrengthSlider
@@ -302,6 +302,8 @@ class EnhancePanel(DockPanel):
     def _on_shown(self, layer: Any) -> None:
         self.preview.lay_over(layer)
         self._select_source()
+        if line := device_line(layer.metadata[METADATA_KEY]):
+            self.show_device(line)
 
     @guarded
     def map_persistence(self) -> None:
