@@ -443,7 +443,7 @@ def test_images_of_all_kinds_are_measured_or_refused_in_words(
     viewer.add_shapes([np.array([(10, 2), (60, 100)])], shape_type="line")
     viewer.dims.ndisplay = 3 if "3-D" in kind else 2
     panel = make_panel(viewer)
-    for tab in panel._tabs():
+    for tab in panel._all_tabs:
         panel.tabs.setCurrentWidget(tab)
         run(panel, qtbot)
         said = text_of(panel)
