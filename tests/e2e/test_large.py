@@ -62,7 +62,7 @@ def test_tiff_to_tiled_tiff(source: Path, folder: Path, picture: NDArray[np.uint
         assert tif.pages.first.is_tiled
     expected = enhance.run(EnhanceRequest(image=picture, axes="YX", filter_id="gamma")).image
     np.testing.assert_array_equal(read(folder / "b.ome.tif").image, expected)
-    assert sorted(path.name for path in folder.iterdir()) == ["b.ome.tif", "cells.ome.tif"]
+    assert not [path.name for path in folder.iterdir() if path.suffix in (".partial", ".journal", ".lock", ".part")]
 
 
 @pytest.mark.parametrize("words", [("enhance", "cells.ome.tif", "a.zarr"), ("batch", ".", "out")])
