@@ -279,6 +279,30 @@ def test_both_members_of_a_patch_are_normalised_by_the_same_ranks_and_turned_ali
     assert any(np.allclose(whole[y : y + 16, x : x + 16], values, atol=1e-4) for y in range(17) for x in range(21))
 
 
+@pytest.mark.parametrize("ranks", ["fixed", "drawn"])
+def test_a_clean_image_can_be_brought_to_the_grey_values_of_the_poor_one(ranks: Any) -> None:
+    clean = _pairs(2, 1)
+    rng = np.random.default_rng(4)
+    pairs = []
+    for i, pair in enumerate(clean):
+        noise = rng.normal(0, 0.3, pair.clean.shape).astype(np.float32)
+        pairs.append(CarePair(40 + 7 * (pair.clean + noise), 10 + (3 + 50 * i) * pair.clean, pair.group))
+    settings = replace(SMALL, percentiles=ranks, clean_scale="poor", has_symmetries=False)
+    recipe = CareRecipe(_network(), pairs, settings)
+    for _ in range(5):
+        poor, target = recipe.random_patch(rng)
+        slope, _ = np.polyfit(target.ravel(), poor.ravel(), 1)
+        assert abs(slope - 1) < 0.25, "one grey value of the target is one of the poor image"
+    own = CareRecipe(_network(), pairs, replace(settings, clean_scale="own"))
+    poor, target = own.random_patch(rng)
+    assert np.polyfit(target.ravel(), poor.ravel(), 1)[0] < 0.75, "noise widens the range of the poor image"
+    upside_down = [CarePair(-pair.clean, pair.clean, pair.group) for pair in clean]
+    with pytest.raises(ImageError, match="have nothing in common"):
+        CareRecipe(_network(), upside_down, settings)
+    with pytest.raises(ParameterError, match="clean_scale is 'both'"):
+        replace(SMALL, clean_scale="both")  # type: ignore[arg-type]
+
+
 # --- learning --------------------------------------------------------------------------------
 
 

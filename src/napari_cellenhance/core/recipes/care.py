@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_cellenhance.core.affine_fit import PairMoments
 from napari_cellenhance.core.augment import dihedral
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.losses.laplace import laplace_nll
@@ -56,6 +57,9 @@ class CareTraining:
         both members, or always ``lo`` and ``hi``.
     lo, hi : float
         Ranks of the validation, and of images that are restored.
+    clean_scale : "own" or "poor"
+        What the clean image is normalised by: its own percentiles, as published, or those of the poor image, to whose
+        grey values it is brought by least squares: for real pairs whose members were stretched each by itself.
     has_symmetries : bool
         Turn and flip patches, eight ways.
     validation_fraction : float
@@ -75,6 +79,7 @@ class CareTraining:
     percentiles: Literal["drawn", "fixed"] = "drawn"
     lo: float = 2.0
     hi: float = 99.8
+    clean_scale: Literal["own", "poor"] = "own"
     has_symmetries: bool = True
     validation_fraction: float = 0.2
     n_validation: int = 64
@@ -86,6 +91,8 @@ class CareTraining:
                 f"loss {self.loss!r}, percentiles {self.percentiles!r}; expected 'laplace', 'mae' or 'mse', and "
                 "'drawn' or 'fixed'"
             )
+        if self.clean_scale not in ("own", "poor"):
+            raise ParameterError(f"clean_scale is {self.clean_scale!r}; expected 'own' or 'poor'")
         if min(self.patch_px, self.patch_depth, self.batch_size, self.n_validation) < 1 or self.n_patches < 0:
             raise ParameterError(
                 f"patches of {self.patch_px} px and {self.patch_depth} planes, {self.n_patches} per image, batch "
@@ -262,7 +269,7 @@ class CareRecipe:
         sides = [max(grid, min(want, size) // grid * grid) for want, size in zip(wanted, shape, strict=True)]
         key = id(source.part.clean)  # exposures of one sample share their clean image, and so its places
         if key not in self._known_places:
-            self._known_places[key] = PatchPlaces(source.normalised()[1], sides, s.threshold)
+            self._known_places[key] = PatchPlaces(source.own_clean(), sides, s.threshold)
         return self._known_places[key]
 
     def _draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
@@ -316,8 +323,8 @@ class _Source:
     def __init__(self, part: CarePair, whole: CarePair, settings: CareTraining) -> None:
         self.part = part
         self._settings = settings
-        self._ranges = []
-        self._curves = []
+        self._ranges: list[tuple[float, float]] = []
+        self._curves: list[PercentileCurve | None] = []
         for image in (whole.poor, whole.clean):
             normalizer = fit_normalizer("percentile", image, lo=settings.lo, hi=settings.hi)
             normalizer = fit_normalizer("minmax", image) if normalizer.is_flat else normalizer
@@ -326,6 +333,31 @@ class _Source:
             ends = tuple(normalizer.parameters[key] for key in _ENDS[normalizer.name])
             self._ranges.append((ends[0], ends[1]))
             self._curves.append(PercentileCurve.of(image) if settings.percentiles == "drawn" else None)
+
+        self._own = self._ranges[1]
+        if settings.clean_scale == "poor":
+            slope, offset = self._fit(whole)
+            self._ranges[1] = tuple((end - offset) / slope for end in self._ranges[0])  # type: ignore[assignment]
+            of_poor = self._curves[0]
+            if of_poor is not None:
+                self._curves[1] = PercentileCurve((of_poor.low - offset) / slope, (of_poor.high - offset) / slope)
+
+    @staticmethod
+    def _fit(pair: CarePair) -> tuple[float, float]:
+        """Slope and offset that bring the clean image to the grey values of the poor one."""
+        moments = PairMoments()
+        moments.add(pair.clean, pair.poor)
+        if moments.slope <= 0:
+            raise ImageError(
+                f"the members of “{pair.name}” have nothing in common: where the clean image is bright, the poor one "
+                "is not; check that they show the same place"
+            )
+        return moments.slope, moments.offset
+
+    def own_clean(self) -> Pixels:
+        """The clean image by its own percentiles: its ground is about 0."""
+        low, high = self._own
+        return np.asarray((self.part.clean.astype(np.float64) - low) / (high - low), np.float32)
 
     def normalised(self) -> tuple[Pixels, Pixels]:
         """Both members by the ranks of images that are restored."""
