@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_cellenhance.workflows.bioimageio import export_bioimageio, import_bioimageio
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
     from napari_cellenhance.workflows.python_compare import comparison_figure, resolution
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
@@ -26,6 +27,8 @@ __all__ = [
     "comparison_figure",
     "denoise",
     "enhance",
+    "export_bioimageio",
+    "import_bioimageio",
     "line_profile",
     "measure_pair",
     "resolution",
@@ -65,6 +68,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows.python_api import enhance
 
         return enhance
+    if name in ("export_bioimageio", "import_bioimageio"):
+        from napari_cellenhance.workflows import bioimageio
+
+        return getattr(bioimageio, name)
     if name in ("comparison_figure", "resolution"):
         from napari_cellenhance.workflows import python_compare
 

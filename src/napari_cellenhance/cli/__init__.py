@@ -384,10 +384,19 @@ def models_rename(
 @models.command("export")
 def models_export(
     model_id: Annotated[str, typer.Argument(metavar="ID")],
-    folder: Annotated[Path, typer.Argument(help="Folder that weights and card are copied to.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that the files are written to.")],
+    bioimageio: Annotated[
+        bool, typer.Option("--bioimageio", help="Write a package of the BioImage Model Zoo instead; of any model.")
+    ] = False,
+    strength: Annotated[float | None, typer.Option(help="Of a package: where the slider stands for good.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Copy a model of your own; in the models folder of another computer it works."""
+    """Copy a model of your own, or write any model as a package that other programs can run."""
+    if bioimageio:
+        from napari_cellenhance.workflows.bioimageio import export_bioimageio
+
+        typer.echo(str(export_bioimageio(model_id, folder, strength=strength)))
+        return
     from napari_cellenhance.workflows import own_models
 
     for path in own_models.export(model_id, folder):
@@ -406,22 +415,39 @@ def models_delete(model_id: Annotated[str, typer.Argument(metavar="ID")], debug:
 @models.command("import")
 def models_import(
     archive: Annotated[
-        Path, typer.Argument(metavar="FILE", help="nunet_models.tar (or zip) of the authors, as downloaded.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Archive of the authors of NU-Net, package of the BioImage Model Zoo, or card of an exported model.",
+        ),
     ],
-    model_id: Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")] = "nunet-authors",
+    model_id: Annotated[str | None, typer.Option("--id", help="Name of the model in files and commands.")] = None,
+    channel: Annotated[int, typer.Option(min=0, help="Of a package: which channel of its result is shown.")] = 0,
+    trust_torchscript: Annotated[
+        bool,
+        typer.Option(
+            "--trust-torchscript",
+            help="Of a package: its weights may be a program, which can read and write files as you can.",
+        ),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Convert the networks that the authors of NU-Net publish to a model with a slider."""
+    """Import models: those that the authors of NU-Net publish, packages of the BioImage Model Zoo, exported ones."""
     from napari_cellenhance.workflows import models as shelf
+    from napari_cellenhance.zoo.bioimageio_import import TrustError
 
-    imported = shelf.import_archive(archive, model_id=model_id)
+    try:
+        imported = shelf.import_file(archive, model_id=model_id, channel=channel, trust_torchscript=trust_torchscript)
+    except TrustError as error:
+        raise TrustError(f"{error} Then add --trust-torchscript.") from error
     if as_json:
         print_json([card.summary() for card in imported])
         return
     for card in imported:
         knots = ", ".join(f"{knot:g}" for knot in card.info.strength.knots)
-        typer.echo(f"{card.info.id} is ready: {card.info.title}, trained for the strengths {knots}")
+        told = f", trained for the strengths {knots}" if knots else ""
+        typer.echo(f"{card.info.id} is ready: {card.info.title}{told}")
 
 
 # --- doctor and demo ------------------------------------------------------------------------

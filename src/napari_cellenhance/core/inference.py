@@ -80,7 +80,7 @@ def render(
     Returns
     -------
     ndarray of shape (Y, X)
-        float32 in [0, 1].
+        float32 in [0, 1]; of a filter whose ``is_bounded`` is False, in its own range.
     """
     if rendering.shares_of is None:
         return _render_one(enhancer, features, base, rendering)
@@ -88,18 +88,23 @@ def render(
     for strength, weight in rendering.shares_of(Region.whole(base) if region is None else region):
         part = _render_one(enhancer, features, base, Rendering(strength, rendering.identity_below))
         image += weight * part
-    return np.clip(image, 0.0, 1.0)
+    return _bounded(enhancer, image)
+
+
+def _bounded(enhancer: Enhancer, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clip to [0, 1], but for filters that say that their values are their own."""
+    return np.clip(image, 0.0, 1.0) if getattr(enhancer, "is_bounded", True) else image
 
 
 def _render_one(
     enhancer: Enhancer, features: Any, base: NDArray[np.float32], rendering: Rendering
 ) -> NDArray[np.float32]:
     if rendering.share == 0.0:
-        return np.clip(base, 0.0, 1.0)
+        return _bounded(enhancer, base)
     filtered = enhancer.decode(features, max(rendering.strength, rendering.identity_below))
     if rendering.share < 1.0:
-        filtered = (1.0 - rendering.share) * np.clip(base, 0.0, 1.0) + rendering.share * filtered
-    return np.clip(filtered, 0.0, 1.0).astype(np.float32, copy=False)
+        filtered = (1.0 - rendering.share) * _bounded(enhancer, base) + rendering.share * filtered
+    return _bounded(enhancer, filtered).astype(np.float32, copy=False)
 
 
 def enhance_plane(

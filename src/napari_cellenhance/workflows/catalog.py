@@ -22,9 +22,9 @@ CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": Tr
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
 
 _BYTES_PER_PX_CLASSICAL = 80
-_GROUPS: Mapping[str, Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…"]] = {
+_GROUPS: Mapping[str, Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…", "BioImage.IO"]] = {
     "nunet": "NU-Net", "n2v": "Denoising", "care": "Restoration", "semantic": "Keep only…",
-    "aep": "AEP",
+    "aep": "AEP", "bioimageio": "BioImage.IO",
 }  # fmt: skip
 """Recipe of a card → heading in the lists of filters, in their order; a recipe that is not here makes no filters."""
 _STRENGTH_HELP = "0 returns the input unchanged; larger values push objects to white and the ground to black."
@@ -194,6 +194,10 @@ def open_enhancer(
     from napari_cellenhance.zoo.weights import load_model
 
     choice = choose_checked_device(_device_of(spec.card, device), precision, cache_folder=cache_folder)
+    if spec.card.recipe == "bioimageio":
+        from napari_cellenhance.zoo.bioimageio_import import load_imported
+
+        return _assemble(spec, load_imported(spec.card), choice, memory_limit_mb)
     module = load_model(spec.card, cache=cache_dir(cache_folder or None))
     if choice.device == "openvino" and getattr(module, "norm", "instance") == "instance":
         choice = choose_checked_device(device, "float32")  # its bf16 rounds the norms of tiles and planes differently
@@ -222,6 +226,11 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.core.recipes.restorer import RestoreEnhancer
 
         enhancer = RestoreEnhancer(module, spec.info, choice)
+    elif spec.card.recipe == "bioimageio":
+        from napari_cellenhance.core.recipes.imported import ImportedEnhancer, NetworkPlan, open_network
+
+        plan = NetworkPlan.from_dict(spec.card.architecture)
+        enhancer = ImportedEnhancer(open_network(plan.kind, module, choice.torch_device), plan, spec.info, choice)
     elif spec.card.recipe == "semantic":
         from napari_cellenhance.core.recipes.separator import SeparateEnhancer
 

@@ -14,7 +14,7 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progr
 from napari_cellenhance.zoo.cache import DownloadCancelled, find_local, resolve
 from napari_cellenhance.zoo.manifest import AssetCard, ModelCard, load_manifest
 
-__all__ = ["ShelfCard", "fetch", "find", "import_archive", "list_all"]
+__all__ = ["ShelfCard", "fetch", "find", "import_archive", "import_file", "list_all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,38 @@ def import_archive(path: str | os.PathLike[str], *, model_id: str = "nunet-autho
     from napari_cellenhance.zoo.import_official import import_archive as convert
 
     return tuple(find(card.id) for card in convert(path, model_id=model_id))
+
+
+def import_file(
+    path: str | os.PathLike[str], *, model_id: str | None = None, channel: int = 0, trust_torchscript: bool = False
+) -> tuple[ShelfCard, ...]:
+    """Import models from whatever holds them: the authors' archive, a package of the zoo, or a model exported here.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Archive (zip, tar), ``.model`` file, or the card (``.json``) of an exported model with its weights beside it.
+    model_id : str or None
+        Name of the model in files and commands; None takes the usual one.
+    channel, trust_torchscript
+        Of packages; see ``bioimageio.import_bioimageio``.
+
+    Raises
+    ------
+    TrustError
+        A package whose only weights are a program, and nobody said that it may run.
+    WeightsError, ChecksumError, ManifestError, ParameterError, WriteError, OSError
+        As :func:`import_archive`, ``bioimageio.import_bioimageio`` and ``own_models.import_exported``.
+    """
+    from napari_cellenhance.workflows import bioimageio, own_models
+
+    source = Path(path)
+    if source.suffix.lower() == ".json":
+        return (find(own_models.import_exported(source, model_id=model_id).id),)
+    if source.suffix.lower() != ".model" and bioimageio.is_package(source):
+        settings: dict[str, Any] = {"channel": channel, "trust_torchscript": trust_torchscript}
+        return (find(bioimageio.import_bioimageio(source, model_id=model_id, **settings)),)
+    return import_archive(source, model_id=model_id or "nunet-authors")
 
 
 def _find_card(file_id: str) -> ModelCard | AssetCard:

@@ -1,4 +1,7 @@
-"""Rename, delete or export a model of the user; those of the project are left alone. No torch."""
+"""Rename, delete or export a model of the user, or import an exported one; those of the project are left alone.
+
+Only importing needs torch.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import os
 import shutil
 from pathlib import Path
 
-from napari_cellenhance.core.errors import ParameterError, WriteError
+from napari_cellenhance.core.errors import ManifestError, ParameterError, WriteError
 from napari_cellenhance.zoo.cards import ModelCard
 from napari_cellenhance.zoo.folders import replace_bytes, user_models_dir
 from napari_cellenhance.zoo.manifest import find_model, user_card_bytes
 
-__all__ = ["delete", "export", "is_own", "rename"]
+__all__ = ["delete", "export", "import_exported", "is_own", "rename"]
 
 
 def is_own(card: ModelCard) -> bool:
@@ -91,6 +94,39 @@ def export(model_id: str, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         _write(path, data)
     weights, written = wanted
     return weights, written
+
+
+def import_exported(path: str | os.PathLike[str], *, model_id: str | None = None) -> ModelCard:
+    """Import what :func:`export` wrote: a card whose weights lie beside it. Both are checked, and copied.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of the card.
+    model_id : str or None
+        Another id than the card's.
+
+    Raises
+    ------
+    ManifestError
+        No card, or an id that another model has already.
+    ChecksumError, WeightsError
+        The weights are missing, others, or do not fit the card.
+    WriteError
+        The models folder cannot be written.
+    """
+    from napari_cellenhance.zoo.manifest import list_models, read_user_card
+    from napari_cellenhance.zoo.weights import load_card_file, save_user_model
+
+    if read_user_card(path).recipe == "bioimageio":
+        raise ManifestError(
+            "a model that came as a package of the zoo is imported from that package, not its card"
+        )
+    card, module = load_card_file(path)
+    wanted = model_id or card.id
+    if wanted in {known.id for known in list_models()}:
+        raise ManifestError(f"there is a model {wanted!r} already; give this one another id, or delete that one first")
+    return save_user_model(module.state_dict(), card.model_copy(update={"id": wanted}))
 
 
 def _own(model_id: str, done: str) -> ModelCard:

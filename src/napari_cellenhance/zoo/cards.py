@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 from napari_cellenhance.zoo.folders import sha256_of
 
 __all__ = [
+    "IMPORTED_SUFFIXES",
     "SCHEMA_VERSION",
     "SEGMENTING",
     "AssetCard",
@@ -28,6 +29,8 @@ __all__ = [
 SCHEMA_VERSION: Final = 1
 SEGMENTING: Final = ("aep", "voidseg", "stardist")
 """Recipes of models that segment."""
+IMPORTED_SUFFIXES: Final = {"torchscript": ".torchscript", "onnx": ".onnx"}
+"""Architecture of a model that came as a package of the BioImage Model Zoo → ending of its weights."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?([-+.][0-9A-Za-z.-]+)?$", max_length=40)]
@@ -173,7 +176,7 @@ class ModelCard(_Card):
 
     Parameters
     ----------
-    recipe : "nunet", "n2v", "care", "semantic", "aep", "voidseg" or "stardist"
+    recipe : "nunet", "n2v", "care", "semantic", "aep", "voidseg", "stardist" or "bioimageio"
         The method that runs it. A card of a method this version lacks is refused.
     architecture : dict
         ``{"name": …, other arguments of core.models.build}``.
@@ -185,6 +188,9 @@ class ModelCard(_Card):
         What a segmenting model (see ``SEGMENTING``) tells apart, by increasing value; empty for filters.
     threshold : float or None
         Of models that find objects: probability above which there is one, as the training chose it.
+    input_ranges : dict of str to (float, float)
+        Smallest and largest value of each trait (see ``core.input_traits``) over the training images; empty where nobody
+        measured them.
     training, scores : dict
         Free-form record (data, seed, steps, losses) and measured results.
     bundled : bool
@@ -192,7 +198,7 @@ class ModelCard(_Card):
     """
 
     summary: str
-    recipe: Literal["nunet", "n2v", "care", "semantic", "aep", "voidseg", "stardist"]
+    recipe: Literal["nunet", "n2v", "care", "semantic", "aep", "voidseg", "stardist", "bioimageio"]
     architecture: dict[str, JsonValue]
     normalization: NormalizationCard
     strength: StrengthCard
@@ -200,6 +206,7 @@ class ModelCard(_Card):
     object_diameter_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     classes: tuple[ClassCard, ...] = ()
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    input_ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     training: dict[str, JsonValue] = Field(default_factory=dict)
     scores: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -222,15 +229,11 @@ class ModelCard(_Card):
             raise ValueError("the architecture has no 'name'; expected for example {'name': 'nunet'}")
         return value
 
-    @field_validator("file")
-    @classmethod
-    def _is_safetensors(cls, value: FileEntry) -> FileEntry:
-        if not value.name.endswith(".safetensors"):
-            raise ValueError(f"the weights file is {value.name!r}; only .safetensors is accepted")
-        return value
-
     @model_validator(mode="after")
     def _fits_its_recipe(self) -> Self:
+        allowed = IMPORTED_SUFFIXES.get(str(self.architecture["name"]), "") if self.recipe == "bioimageio" else ""
+        if not self.file.name.endswith(allowed or ".safetensors"):
+            raise ValueError(f"the weights file is {self.file.name!r}; only {allowed or '.safetensors'} is accepted")
         if self.recipe == "nunet" and (self.object_diameter_px is None or self.classes):
             raise ValueError("a filter of the recipe 'nunet' needs object_diameter_px, and has no classes")
         values = [one.value for one in self.classes]

@@ -9,11 +9,12 @@ times the strength as ``sw80``, and YAML files ``config/**/filter_slider/*.yml``
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import os
 import re
-import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -23,16 +24,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from napari_cellenhance.core.errors import WeightsError
+from napari_cellenhance.zoo.archives import members, read_limited
 
 __all__ = ["Checkpoint", "families", "read_archive", "strength_in"]
 
 MAX_CHECKPOINT_BYTES = 200_000_000
 MAX_CHECKPOINTS = 64
-_MAX_MEMBERS = 20_000
 _MAX_CONFIG_BYTES = 1_000_000
 _SLIDER_FOLDER = "filter_slider"
 _STRENGTH = re.compile(r"(?<![A-Za-z0-9])sw[_-]?(\d{1,3})(?!\d)", re.IGNORECASE)
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, struct.error,
+    ValueError, OverflowError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,11 @@ def read_archive(path: str | os.PathLike[str]) -> list[Checkpoint]:
             elif suffix in (".yml", ".yaml") and _SLIDER_FOLDER in PurePosixPath(name).parts:
                 content = _read(stream, size, _MAX_CONFIG_BYTES, f"{name} in {source.name}")
                 configs[name] = content.decode("utf-8", errors="replace")
-    except _DAMAGED as error:
+    except WeightsError:
+        raise
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # no permission, say; EINVAL comes of places that lie outside of the file
         raise WeightsError(f"{source.name} is damaged or was cut off ({error}); download it again") from error
     if not checkpoints:
         raise WeightsError(
@@ -149,56 +157,12 @@ def _members(source: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     if source.suffix.lower() == ".model":  # a checkpoint by itself; it may be a zip file inside
         with open(source, "rb") as stream:
             yield source.name, source.stat().st_size, stream
-    elif _starts_as_zip(source):
-        yield from _zip_members(source)
-    elif tarfile.is_tarfile(source):
-        yield from _tar_members(source)
     else:
-        raise WeightsError(f"{source.name} is neither a tar nor a zip archive; choose the file as it was downloaded")
-
-
-def _starts_as_zip(source: Path) -> bool:
-    # zipfile.is_zipfile looks at the end of the file: a tar that ends with a checkpoint, which is a zip, deceives it.
-    with open(source, "rb") as stream:
-        return stream.read(2) == b"PK"
-
-
-def _zip_members(source: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with zipfile.ZipFile(source) as archive:
-        for number, member in enumerate(archive.infolist()):
-            _check_name(member.filename, number, source)
-            is_link = stat.S_ISLNK(member.external_attr >> 16)
-            if member.is_dir() or is_link:
-                continue
-            if member.flag_bits & 1:
-                raise WeightsError(f"{source.name} is locked by a password; unlock it first")
-            with archive.open(member) as stream:
-                yield member.filename, member.file_size, stream
-
-
-def _tar_members(source: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with tarfile.open(source) as archive:
-        for number, member in enumerate(archive):
-            _check_name(member.name, number, source)
-            stream = archive.extractfile(member) if member.isreg() else None
-            if stream is not None:
-                yield member.name, member.size, stream
-
-
-def _check_name(name: str, number: int, source: Path) -> None:
-    if number >= _MAX_MEMBERS:
-        raise WeightsError(f"{source.name} holds more than {_MAX_MEMBERS} files; this is not the archive of NU-Net")
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
-        raise WeightsError(f"{source.name} holds the name {name!r}, which leads out of the archive; do not trust it")
+        yield from members(source, "the archive of NU-Net")
 
 
 def _read(stream: IO[bytes], size: int, limit: int, what: str) -> bytes:
-    # What a header says may be a lie: never read more than the limit.
-    data = stream.read(limit + 1) if size <= limit else b""
-    if size > limit or len(data) > limit:
-        raise WeightsError(f"{what} is larger than {limit // 10**6} MB; this is no checkpoint of NU-Net (7 MB)")
-    return data
+    return read_limited(stream, size, limit, what, "this is no checkpoint of NU-Net (7 MB)")
 
 
 def check_is_small(data: bytes, what: str, limit: int = MAX_CHECKPOINT_BYTES) -> None:
@@ -209,12 +173,12 @@ def check_is_small(data: bytes, what: str, limit: int = MAX_CHECKPOINT_BYTES) ->
     WeightsError
         It would, or its table of contents is damaged.
     """
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return
     try:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            return
         with zipfile.ZipFile(io.BytesIO(data)) as inner:
             size = sum(member.file_size for member in inner.infolist())
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{what} is damaged ({error}); download the archive again") from error
     if size > limit:
         raise WeightsError(f"{what} unpacks to {size // 10**6} MB; expected about 7 MB")

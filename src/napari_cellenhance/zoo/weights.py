@@ -22,7 +22,10 @@ from napari_cellenhance.zoo.cards import FileEntry, ModelCard
 from napari_cellenhance.zoo.folders import replace_bytes, sha256_of, user_models_dir
 from napari_cellenhance.zoo.manifest import load_manifest, read_user_card, user_card_bytes
 
-__all__ = ["load_card_file", "load_model", "load_state", "read_metadata", "save_state", "save_user_model", "sha256_of"]
+__all__ = [
+    "load_card_file", "load_model", "load_state", "parse_state", "read_metadata", "save_state", "save_user_bytes",
+    "save_user_model", "sha256_of",
+]  # fmt: skip
 
 _EXACT = (".running_mean", ".running_var")
 """Statistics of frozen norms keep 32 bits: a variance may exceed what 16 hold."""
@@ -41,10 +44,14 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     OSError
         The file cannot be read.
     """
-    source = Path(path)
     # Bytes, not a memory map: no lock on Windows, and any unicode path works.
+    return parse_state(Path(path).read_bytes(), str(path))
+
+
+def parse_state(data: bytes, source: str) -> dict[str, Tensor]:
+    """As :func:`load_state`, of bytes; ``source`` names them in messages."""
     try:
-        state = safetensors.torch.load(source.read_bytes())
+        state = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(
             f"{source} is not a whole safetensors file ({error}). Fetch or train the model again; files of other "
@@ -222,29 +229,52 @@ def save_user_model(
         The folder cannot be written.
     """
     place = folder or user_models_dir()
-    fields = card.model_dump() if isinstance(card, ModelCard) else dict(card)
-    model_id = str(fields.get("id", ""))
-    own = load_manifest(user_models=place)
-    own_ids = {known.id for known in own.models if known.file.url is not None} | {asset.id for asset in own.assets}
-    if model_id in own_ids:
-        raise ManifestError(f"the id {model_id!r} belongs to a model of the project; choose another name")
-    # Validate before any byte is written; the placeholder file is replaced below.
-    draft = _validated(fields, FileEntry(name=f"x{_SUFFIX}", url=None, sha256="0" * 64, size_bytes=1))
+    draft = _draft(card.model_dump() if isinstance(card, ModelCard) else card, place, _SUFFIX)
     _check_fit(draft, state)
     data = safetensors.torch.save(
         {name: _storable(name, t, half) for name, t in state.items()},
         metadata={"id": json.dumps(draft.id), "version": json.dumps(draft.version)},
     )
+    return _swap_in(place, draft, data, _SUFFIX)
+
+
+def save_user_bytes(data: bytes, card: Mapping[str, Any], suffix: str, *, folder: Path | None = None) -> ModelCard:
+    """Store weights of another kind as they are, and their card, in the user's models folder.
+
+    Parameters
+    ----------
+    data : bytes
+        Not opened here.
+    card : mapping
+        As in :func:`save_user_model`, of the recipe ``bioimageio``.
+    suffix : str
+        One of ``cards.IMPORTED_SUFFIXES``, as the card's architecture asks for.
+
+    Raises
+    ------
+    ManifestError, WriteError
+        As :func:`save_user_model`.
+    """
+    place = folder or user_models_dir()
+    return _swap_in(place, _draft(card, place, suffix), data, suffix)
+
+
+def _draft(card: Mapping[str, Any], place: Path, suffix: str) -> ModelCard:
+    """Validate before any byte is written; the placeholder file is replaced later."""
+    own = load_manifest(user_models=place)
+    own_ids = {known.id for known in own.models if known.file.url is not None} | {asset.id for asset in own.assets}
+    if card.get("id", "") in own_ids:
+        raise ManifestError(f"the id {card['id']!r} belongs to a model of the project; choose another name")
+    return _validated(dict(card), FileEntry(name=f"x{suffix}", url=None, sha256="0" * 64, size_bytes=1))
+
+
+def _swap_in(place: Path, draft: ModelCard, data: bytes, suffix: str) -> ModelCard:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(f"the models folder {place} cannot be made ({error.strerror}); nothing was stored") from error
-    return _swap_in(place, draft, data)
-
-
-def _swap_in(place: Path, draft: ModelCard, data: bytes) -> ModelCard:
     digest = hashlib.sha256(data).hexdigest()
-    name = f"{draft.id}-{digest[:12]}{_SUFFIX}"
+    name = f"{draft.id}-{digest[:12]}{suffix}"
     finished = draft.model_copy(
         update={"file": FileEntry(name=name, url=None, sha256=digest, size_bytes=len(data)), "bundled": False}
     )

@@ -68,7 +68,7 @@ class FilterInfo:
 
     id: str
     title: str
-    group: Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…", "Classical"]
+    group: Literal["NU-Net", "AEP", "Denoising", "Restoration", "Keep only…", "BioImage.IO", "Classical"]
     summary: str
     strength: StrengthInfo
     reference: str = ""

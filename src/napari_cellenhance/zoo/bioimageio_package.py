@@ -1,0 +1,299 @@
+"""A model package of the BioImage Model Zoo: its description read, checked, and brought to what can be run here.
+
+Nothing of a package is unpacked or run here. What this version cannot run as its authors meant it is refused with a
+reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from napari_cellenhance.core.errors import CellEnhanceError, ChecksumError, ManifestError, ParameterError, WeightsError
+from napari_cellenhance.zoo.archives import members, read_limited
+
+__all__ = ["DESCRIPTIONS", "Package", "check_hash", "described_network", "read_package"]
+
+DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
+_MAX_FILE_BYTES = 2_000_000_000
+_MAX_TOTAL_BYTES = 4_000_000_000
+_MAX_DESCRIPTION_BYTES = 1_000_000
+_SUFFIXES = (".pt", ".pth", ".torchscript", ".onnx", ".safetensors", ".npy", ".yaml", ".yml")
+_WHAT = "a package of the BioImage Model Zoo"
+_SHORT = {"batch": "b", "b": "b", "channel": "c", "c": "c", "z": "z", "y": "y", "x": "x"}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package in memory.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for messages.
+    description : dict
+        As its authors wrote it; nothing is checked yet but that it is a model.
+    files : dict of str to bytes
+        Weights and test images, by their path in the package.
+    """
+
+    name: str
+    description: dict[str, Any]
+    files: dict[str, bytes]
+
+    def file(self, source: Any) -> bytes:
+        """Bytes of a file that the description names.
+
+        Raises
+        ------
+        WeightsError
+            It is not in the package.
+        """
+        wanted = str(PurePosixPath(str(source.get("source") if isinstance(source, Mapping) else source)))
+        if wanted not in self.files:
+            raise WeightsError(
+                f"{self.name} names the weights {wanted!r}, which are not in it; download the whole package (zip), not "
+                "only its description"
+            )
+        return self.files[wanted]
+
+
+def read_package(path: str | os.PathLike[str]) -> Package:
+    """Read the description and the weights of a package (zip or tar).
+
+    Raises
+    ------
+    WeightsError
+        No archive, damaged, holding names that lead out of it, or files that are too large or too many.
+    ManifestError
+        No description of a model in it, or one that cannot be read.
+    OSError
+        The file cannot be read.
+    """
+    source = Path(path)
+    files: dict[str, bytes] = {}
+    try:
+        for name, size, stream in members(source, _WHAT):
+            if PurePosixPath(name).suffix.lower() in _SUFFIXES:
+                is_text = name.lower().endswith((".yaml", ".yml"))
+                left = _MAX_TOTAL_BYTES - sum(map(len, files.values()))
+                limit = _MAX_DESCRIPTION_BYTES if is_text else min(_MAX_FILE_BYTES, left)
+                files[str(PurePosixPath(name))] = read_limited(stream, size, limit, f"{name} in {source.name}")
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise WeightsError(f"{source.name} is damaged or was cut off ({error}); download it again") from error
+    named = next((name for name in DESCRIPTIONS if name in files), None)
+    if named is None:
+        raise ManifestError(f"{source.name} holds none of {', '.join(DESCRIPTIONS)} at its top; this is not {_WHAT}")
+    description = _parse(files.pop(named), source.name)
+    return Package(source.name, description, files)
+
+
+def check_hash(data: bytes, entry: Mapping[str, Any], what: str) -> None:
+    """Compare a file with the SHA-256 that the description gives, where it does.
+
+    Raises
+    ------
+    ChecksumError
+        They differ.
+    """
+    wanted = entry.get("sha256")
+    if wanted and hashlib.sha256(data).hexdigest() != str(wanted).lower():
+        raise ChecksumError(f"{what} is not the file that its description names (its SHA-256 differs); get it again")
+
+
+def described_network(description: Mapping[str, Any], kind: str, channel: int) -> dict[str, Any]:
+    """Architecture of a model card for a network of single planes of one channel.
+
+    Parameters
+    ----------
+    description : mapping
+        Of format 0.4 or 0.5.
+    kind : str
+        "torchscript" or "onnx".
+    channel : int
+        Which channel of the (first) output is the result.
+
+    Raises
+    ------
+    ManifestError
+        Volumes, several inputs or channels, another size of the result, processing that is unknown here, or a
+        description that is damaged; says which.
+    """
+    from napari_cellenhance.core.recipes.imported import NetworkPlan
+
+    name = str(description.get("name", "the model"))
+    try:
+        inputs, outputs = _tensors(description, "inputs"), _tensors(description, "outputs")
+        if len(inputs) != 1:
+            raise ParameterError(f"it takes {len(inputs)} inputs at once; expected one image")
+        has_axes_of_04 = isinstance(inputs[0].get("axes"), str)
+        read = _of_format_4 if has_axes_of_04 else _of_format_5
+        found = read(inputs[0], outputs[0])
+        plan = NetworkPlan.from_dict({"name": kind, "channel": channel, "dtype": "float32", **found})
+    except CellEnhanceError as error:
+        raise ManifestError(f"“{name}” cannot be run here: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ManifestError(f"the description of “{name}” is damaged ({type(error).__name__}: {error})") from error
+    return plan.to_dict()
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = data.decode("utf-8")
+        # Aliases are how a few bytes of YAML become billions; descriptions have no need of them.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ManifestError(f"the description in {name} refers to parts of itself (YAML aliases); do not trust it")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ManifestError(f"the description in {name} is not valid YAML ({reason})") from error
+    if not isinstance(found, dict) or found.get("type", "model") != "model" or "weights" not in found:
+        raise ManifestError(f"{name} describes no model; choose a model of the BioImage Model Zoo")
+    version = str(found.get("format_version", ""))
+    if not version.startswith(("0.4.", "0.5.")):
+        raise ManifestError(f"{name} is of the format {version or 'unknown'}; this version reads 0.4 and 0.5")
+    return {str(key): value for key, value in found.items()}
+
+
+def _tensors(description: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = description[key]
+    if not isinstance(found, list) or not found:
+        raise ParameterError(f"it has no {key}")
+    return found
+
+
+# --- format 0.5 -----------------------------------------------------------------------------
+
+
+def _of_format_5(given: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    axes_in, axes_out = [_axis_5(axis) for axis in given["axes"]], [_axis_5(axis) for axis in result["axes"]]
+    for letter, axis in axes_in:
+        if letter == "c" and len(axis.get("channel_names", [0])) != 1:
+            raise ParameterError(f"it takes {len(axis['channel_names'])} channels; expected one")
+        if letter == "z" and _minimum(axis["size"]) != 1:
+            raise ParameterError("it takes volumes; expected planes")
+    by_letter, out_by_letter = dict(axes_in), dict(axes_out)
+    given_id = str(given.get("id", "input"))
+    sides = {}
+    for letter in "yx":
+        axis = by_letter[letter]
+        step = int(axis["size"].get("step", 0)) if isinstance(axis["size"], Mapping) else 0
+        sides[letter] = [_minimum(axis["size"]), step, _halo_5(out_by_letter[letter], axis, given_id)]
+    return {
+        "axes_in": "".join(letter for letter, _ in axes_in), "axes_out": "".join(letter for letter, _ in axes_out),
+        "dtype": "float32", **sides,
+        "before": [s for step in given.get("preprocessing") or [] for s in _step_5(step, None)],
+        "after": _after([s for step in result.get("postprocessing") or [] for s in _step_5(step, given_id)]),
+    }  # fmt: skip
+
+
+def _axis_5(axis: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    kind = str(axis.get("type"))
+    letter = _SHORT.get(str(axis.get("id", kind)))
+    if letter is None or kind not in ("batch", "channel", "space"):
+        raise ParameterError(f"it has the axis {axis.get('id', kind)!r}; expected batch, channel, z, y and x")
+    return letter, axis
+
+
+def _minimum(size: Any) -> int:
+    if isinstance(size, Mapping) and "min" not in size:
+        raise ParameterError("the size of its input depends on something else; expected a number, or minimum and step")
+    return int(size["min"] if isinstance(size, Mapping) else size)
+
+
+def _halo_5(axis: Mapping[str, Any], given: Mapping[str, Any], given_id: str) -> int:
+    size = axis["size"]
+    if isinstance(size, Mapping):
+        is_same = (size.get("tensor_id"), size.get("axis_id")) == (given_id, given.get("id"))
+        is_scaled = float(axis.get("scale", 1.0)) != float(given.get("scale", 1.0))
+        if not is_same or size.get("offset", 0) or is_scaled:
+            raise ParameterError("its result has another size than its input; expected the same")
+    elif isinstance(given["size"], Mapping) or int(size) != int(given["size"]):
+        raise ParameterError("its result has another size than its input; expected the same")
+    return int(axis.get("halo", 0))
+
+
+def _step_5(step: Mapping[str, Any], reference: str | None) -> list[dict[str, Any]]:
+    """Known steps of a step of format 0.5; ``reference`` is the input's id, in postprocessing."""
+    name, settings = str(step.get("id", step.get("name"))), dict(step.get("kwargs") or {})
+    if name == "ensure_dtype":
+        if settings.get("dtype") not in ("float32", "float64") and reference is None:
+            raise ParameterError(f"it asks for pixels of the type {settings.get('dtype')!r}; expected float32")
+        return []
+    axes = settings.pop("axes", None)
+    if axes is not None and not {"x", "y"} <= {_SHORT.get(str(a), str(a)) for a in axes}:
+        raise ParameterError(f"{name} measures along {list(axes)}; expected whole planes (y and x)")
+    settings.pop("axis", None)  # softmax over channels, fixed_zero_mean_unit_variance along them
+    measures = settings.pop("reference_tensor", None)
+    is_after = reference is not None and name in ("scale_range", "zero_mean_unit_variance")
+    if is_after and (measures != reference or name != "scale_range"):
+        raise ParameterError(f"{name} after the network measures its whole result; only the input can be measured")
+    return [{"name": name} | {key: _number(name, key, value) for key, value in settings.items() if value is not None}]
+
+
+def _after(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if any(step["name"] == "scale_range" for step in steps[1:]):
+        raise ParameterError("scale_range after another step that follows the network is not known here")
+    return steps
+
+
+def _number(name: str, key: str, value: Any) -> float:
+    single = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(single, bool) or not isinstance(single, (int, float)):
+        raise ParameterError(f"{name} has {key} = {value!r}; expected a single number")
+    return float(single)
+
+
+# --- format 0.4 -----------------------------------------------------------------------------
+
+
+def _of_format_4(given: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    axes_in, axes_out = str(given["axes"]), str(result["axes"])
+    shape, out = given["shape"], result["shape"]
+    lowest, steps = (shape["min"], shape["step"]) if isinstance(shape, Mapping) else (shape, [0] * len(shape))
+    for letter, n, step in zip(axes_in, lowest, steps, strict=True):
+        if letter in "cz" and (n != 1 or step):
+            what = "channels" if letter == "c" else "planes"
+            raise ParameterError(f"it takes {n} or more {what} at once; expected one")
+    if isinstance(out, Mapping):
+        scales = {a: s for a, s in zip(axes_out, out["scale"], strict=True) if a in "yx"}
+        offsets = {a: s for a, s in zip(axes_out, out["offset"], strict=True) if a in "yx"}
+        is_same = set(scales.values()) == {1.0} and set(offsets.values()) == {0.0}
+    else:
+        is_same = {a: n for a, n in zip(axes_out, out, strict=True) if a in "yx"} == {
+            a: n for a, n in zip(axes_in, lowest, strict=True) if a in "yx"
+        }
+    if not is_same:
+        raise ParameterError("its result has another size than its input; expected the same")
+    halo = dict(zip(axes_out, result.get("halo") or [0] * len(axes_out), strict=True))
+    size = dict(zip(axes_in, zip(lowest, steps, strict=True), strict=True))
+    return {
+        "axes_in": axes_in, "axes_out": axes_out, "dtype": "float32",
+        **{a: [int(size[a][0]), int(size[a][1]), int(halo[a])] for a in "yx"},
+        "before": [s for step in given.get("preprocessing") or [] for s in _step_4(step, None)],
+        "after": _after([
+            s for step in result.get("postprocessing") or [] for s in _step_4(step, str(given.get("name")))
+        ]),
+    }  # fmt: skip
+
+
+def _step_4(step: Mapping[str, Any], reference: str | None) -> list[dict[str, Any]]:
+    settings = dict(step.get("kwargs") or {})
+    mode = settings.pop("mode", None)
+    name = str(step["name"])
+    if mode == "fixed":
+        name = {"zero_mean_unit_variance": "fixed_zero_mean_unit_variance"}.get(name, f"{name} of fixed mode")
+        settings.pop("eps", None)
+    axes: Sequence[str] | None = None
+    if isinstance(settings.get("axes"), str):
+        axes = list(settings.pop("axes"))
+    return _step_5({"id": name, "kwargs": {**settings, **({} if axes is None else {"axes": axes})}}, reference)
