@@ -69,3 +69,10 @@ def test_every_page_can_be_reached_from_the_start() -> None:
     written = {page for page in pages if not page.startswith(("_build/", "models/", "api/")) and page != "index"}
     assert written - names == set(), "docs/index.md does not lead there"
     assert names - written <= {"models/index"}
+
+
+def test_every_public_call_is_listed() -> None:
+    import napari_cellenhance
+
+    listed = set(re.findall(r"^   ([a-z0-9_]+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(napari_cellenhance.__all__) - {"__version__"} <= listed

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.bioimageio import export_bioimageio, import_bioimageio
     from napari_cellenhance.workflows.python_api import enhance, train_nunet
+    from napari_cellenhance.workflows.python_check import check
     from napari_cellenhance.workflows.python_compare import comparison_figure, resolution
     from napari_cellenhance.workflows.python_denoise import denoise, train_n2v
     from napari_cellenhance.workflows.python_measure import compare_images, line_profile, measure_pair
     from napari_cellenhance.workflows.python_restore import restore, train_care
-    from napari_cellenhance.workflows.python_separate import separate
+    from napari_cellenhance.workflows.python_separate import separate, train_semantic
     from napari_cellenhance.workflows.python_teach import segment, train_aep, train_voidseg
     from napari_cellenhance.workflows.recipe_run import run_recipe
 
 __all__ = [
     "__version__",
+    "check",
     "compare_images",
     "comparison_figure",
     "denoise",
@@ -40,6 +42,7 @@ __all__ = [
     "train_care",
     "train_n2v",
     "train_nunet",
+    "train_semantic",
     "train_voidseg",
 ]
 
@@ -72,6 +75,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows import bioimageio
 
         return getattr(bioimageio, name)
+    if name == "check":
+        from napari_cellenhance.workflows.python_check import check
+
+        return check
     if name in ("comparison_figure", "resolution"):
         from napari_cellenhance.workflows import python_compare
 
@@ -92,10 +99,10 @@ def __getattr__(name: str) -> Any:
         from napari_cellenhance.workflows import python_restore
 
         return getattr(python_restore, name)
-    if name == "separate":
-        from napari_cellenhance.workflows.python_separate import separate
+    if name in ("separate", "train_semantic"):
+        from napari_cellenhance.workflows import python_separate
 
-        return separate
+        return getattr(python_separate, name)
     if name == "run_recipe":
         from napari_cellenhance.workflows.recipe_run import run_recipe
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import napari_cellenhance
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
-from napari_cellenhance.core.errors import ImageError, ModelNotFoundError, ParameterError
+from napari_cellenhance.core.errors import AxesError, ImageError, ModelNotFoundError, ParameterError
 from napari_cellenhance.core.postprocess import CleanOptions
 from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.core.synthetic_pairs import PRESETS, SceneSettings
@@ -350,6 +351,25 @@ def test_the_terminal_trains_and_separates(tmp_path: Path) -> None:
     assert record["objects"]["method"] == "manual", "the rest is what suits what moves"
     neither = runner.invoke(app, ["train", "semantic", "--out", str(tmp_path / "c")])
     assert neither.exit_code != 0
+
+
+def test_python_trains_the_same_models_on_crops_and_on_movies(
+    request_: SemanticRequest, movie_request: SemanticRequest, tmp_path: Path
+) -> None:
+    same = {"n_steps": 4, "batch_size": 2, "width": 3, "validate_every": 2, "n_validation": 3, "precision": "float32"}
+    asked: list[tuple[SemanticRequest, Any, dict[str, Any]]] = [
+        (request_, _crops(), {"scene": SCENE}),
+        (movie_request, _movie(), {"axes": "TYX", "patch_px": 32, "scene": SCENE}),
+    ]
+    for i, (request, data, settings) in enumerate(asked):
+        known = train_semantic.run(replace(request, out=tmp_path / f"a{i}", model_id=f"workflow-{i}")).model_id
+        python = napari_cellenhance.train_semantic(data, tmp_path / f"b{i}", model_id=f"python-{i}", **settings, **same)
+        by_workflow, by_python = (
+            napari_cellenhance.separate(_movie()[0], name, axes="YX")[0] for name in (known, python)
+        )
+        assert np.array_equal(by_workflow, by_python)
+    with pytest.raises(AxesError):
+        napari_cellenhance.train_semantic(_movie(), tmp_path / "c", axes="YX", **same)
 
 
 def test_the_requests_need_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from napari_cellenhance.core.postprocess import CleanOptions
 from napari_cellenhance.workflows.python_api import axes_of, channels_of
 from napari_cellenhance.workflows.separate import SeparateRequest
 
-__all__ = ["separate"]
+__all__ = ["separate", "train_semantic"]
 
 
 def separate(
@@ -79,3 +80,67 @@ def separate(
         warnings.warn(sentence, UserWarning, stacklevel=2)
     found = (result.target, result.remainder, result.labels)
     return (*found, result.provenance) if with_record else found
+
+
+def train_semantic(
+    data: Any,
+    out: str | os.PathLike[str],
+    *,
+    axes: str | None = None,
+    channels: Literal["all", "grey"] | int | Sequence[int] = "grey",
+    model_id: str = "semantic-custom",
+    init_from: str | None = None,
+    n_steps: int = 1500,
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> str:
+    """Train a semantic filter on crops of wanted and unwanted objects, or on movies of a scene that stands still.
+
+    Parameters
+    ----------
+    data : path, CropSet, array-like of shape (T, …, Y, X), or list of arrays
+        A folder of crops, or crops in memory (``napari_cellenhance.core.crops``): the filter keeps one kind of object.
+        Movies: it removes what moves.
+    out : path
+        Folder for weights, card, curves and checkpoint; made if missing.
+    axes, channels
+        Of movies in memory, as for :func:`napari_cellenhance.enhance`. Crops know theirs.
+    model_id : str
+        Name for ``separate(…, model)``.
+    init_from : str, optional
+        Semantic filter to start from. Default: random weights.
+    n_steps, seed, resume
+        Updates, random numbers, and whether to go on from the checkpoint in ``out``.
+    **settings
+        Further fields of :class:`napari_cellenhance.workflows.train_semantic.SemanticRequest`, such as ``lag=3``.
+
+    Returns
+    -------
+    str
+        Id of the model.
+
+    Raises
+    ------
+    ImageError
+        Crops of one kind only; a movie that is too short or too small.
+    AxesError, ParameterError
+        Axes or settings that do not fit.
+    TrainingError
+        The loss was no number before anything was learned.
+    """
+    from napari_cellenhance.core.crops import CropSet
+    from napari_cellenhance.workflows.train_semantic import NoisyLayer, SemanticRequest, run
+
+    known = data
+    if not isinstance(data, CropSet | str | os.PathLike):
+        movies = data if isinstance(data, list | tuple) else [data]
+        known = tuple(
+            NoisyLayer(name=f"movie {i}", image=movie, axes=axes_of(movie, axes, False), channels=channels_of(channels))
+            for i, movie in enumerate(movies, start=1)
+        )
+    request = SemanticRequest(
+        data=known, out=out, init_from=init_from, model_id=model_id, n_steps=n_steps, seed=seed, resume=resume,
+        **settings,
+    )  # fmt: skip
+    return run(request).model_id
