@@ -29,6 +29,7 @@ class TinyZoo:
     release: threading.Event
     payload: bytes = PAYLOAD
     requests: list[str] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
 
     def entry(self, behaviour: str = "good", **changes: Any) -> FileEntry:
         """Entry of the payload, served in the named way."""
@@ -63,6 +64,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _good(self) -> None:
         self._head(len(PAYLOAD))
         self.wfile.write(PAYLOAD)
+
+    def _ranges(self) -> None:
+        """A server that goes on where it is asked to."""
+        asked = self.headers.get("Range")
+        self.zoo.ranges.append(asked)
+        if asked is None:
+            self._good()
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(PAYLOAD) - 1}/{len(PAYLOAD)}")
+        self.send_header("Content-Length", str(len(PAYLOAD) - start))
+        self.end_headers()
+        self.wfile.write(PAYLOAD[start:])
 
     def _cut(self) -> None:
         self._head(len(PAYLOAD))

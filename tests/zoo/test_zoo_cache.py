@@ -54,6 +54,10 @@ FAULTS = {
 }
 
 
+KEPT = ("cut", "short", "hang-midway")
+"""Faults after which the beginning of the file is kept for the next time."""
+
+
 @pytest.mark.parametrize("behaviour", FAULTS)
 def test_a_faulty_server_leaves_nothing_and_gives_one_sentence(tiny_zoo: Any, behaviour: str) -> None:
     kind, words = FAULTS[behaviour]
@@ -63,9 +67,63 @@ def test_a_faulty_server_leaves_nothing_and_gives_one_sentence(tiny_zoo: Any, be
     assert time.monotonic() - start < 8.0
     assert str(tiny_zoo.cache) in str(caught.value), "the message must name the folder for a file put by hand"
     assert "\n" not in str(caught.value)
-    assert files_in(tiny_zoo.cache) == []
+    left = [_download.partial_path(tiny_zoo.entry(), tiny_zoo.cache).name] if behaviour in KEPT else []
+    assert files_in(tiny_zoo.cache) == left
+    assert find_local(tiny_zoo.entry()) is None, "a beginning is no file"
     assert get(tiny_zoo).read_bytes() == tiny_zoo.payload, "the next good run works"
+    assert files_in(tiny_zoo.cache) == ["tiny.safetensors"]
 
+
+def begin(tiny_zoo: Any) -> Path:
+    """Download a part, stopped by the user."""
+    seen: list[int] = []
+    with pytest.raises(DownloadCancelled):
+        get(tiny_zoo, "ranges", on_progress=lambda done, _: seen.append(done), is_cancelled=lambda: len(seen) > 12)
+    part = _download.partial_path(tiny_zoo.entry(), tiny_zoo.cache)
+    assert 65_536 <= part.stat().st_size < len(tiny_zoo.payload)
+    return part
+
+
+def test_a_cancelled_download_goes_on_where_it_stopped(tiny_zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_download, "_REPORT_EVERY_S", 0.0)
+    n_begun = begin(tiny_zoo).stat().st_size
+    reports: list[int] = []
+    path = get(tiny_zoo, "ranges", on_progress=lambda done, _: reports.append(done))
+    assert path.read_bytes() == tiny_zoo.payload
+    assert tiny_zoo.ranges == [None, f"bytes={n_begun}-"]
+    assert reports[0] > n_begun, "progress counts what was there"
+    assert files_in(tiny_zoo.cache) == ["tiny.safetensors"]
+
+
+def test_a_server_without_ranges_is_asked_for_the_whole(tiny_zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_download, "_REPORT_EVERY_S", 0.0)
+    begin(tiny_zoo)
+    assert get(tiny_zoo, "good").read_bytes() == tiny_zoo.payload
+
+
+def test_a_beginning_of_something_else_is_thrown_away(tiny_zoo: Any) -> None:
+    part = _download.partial_path(tiny_zoo.entry(), tiny_zoo.cache)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(100_000))
+    assert get(tiny_zoo, "ranges").read_bytes() == tiny_zoo.payload
+    assert tiny_zoo.ranges == ["bytes=100000-", None], "continued, found wrong, begun anew"
+
+
+def test_a_beginning_that_is_as_long_as_the_file_is_no_file(tiny_zoo: Any) -> None:
+    part = _download.partial_path(tiny_zoo.entry(), tiny_zoo.cache)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(len(tiny_zoo.payload)))
+    assert find_local(tiny_zoo.entry()) is None
+    assert get(tiny_zoo, "ranges").read_bytes() == tiny_zoo.payload
+
+
+def test_a_cancel_before_the_first_byte_keeps_the_beginning(tiny_zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_download, "_REPORT_EVERY_S", 0.0)
+    part = begin(tiny_zoo)
+    before = part.read_bytes()
+    with pytest.raises(DownloadCancelled):
+        get(tiny_zoo, "ranges", is_cancelled=lambda: True)
+    assert part.read_bytes() == before
 
 @pytest.mark.parametrize("behaviour", FAULTS)
 def test_a_good_cached_file_is_never_replaced(tiny_zoo: Any, behaviour: str) -> None:

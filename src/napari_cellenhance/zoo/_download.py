@@ -1,8 +1,14 @@
-"""One download through pooch, with every failure translated to a plain sentence."""
+"""One download through pooch, with every failure translated to a plain sentence.
+
+What came before a cancel or a cut line is kept beside the cache under a name of its own, and continued the next time
+where the server allows it. It counts as a file only when the SHA-256 of the whole is right.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +20,22 @@ from napari_cellenhance.core.errors import ChecksumError, DownloadError
 if TYPE_CHECKING:
     from napari_cellenhance.zoo.cards import FileEntry
 
-__all__ = ["DownloadCancelled", "fetch"]
+__all__ = ["DownloadCancelled", "fetch", "partial_path"]
 
 # Small enough that a cancel on a slow line takes effect soon; 900 pieces for the weights of NU-Net.
 _PIECE_BYTES = 8192
 _REPORT_EVERY_S = 0.1
+_WORTH_KEEPING_BYTES = 1 << 16
+"""Less is quicker to fetch again, and may be the log-in page of a network."""
 
 
 class DownloadCancelled(DownloadError):  # noqa: N818 - a wish of the user, not a fault
-    """The user stopped a download; nothing was changed."""
+    """The user stopped a download; nothing was changed, and what came so far is kept for the next time."""
+
+
+def partial_path(entry: FileEntry, folder: Path) -> Path:
+    """Where the beginning of an interrupted download is kept; another version of the file has another place."""
+    return folder / f"{entry.name}.{entry.sha256[:12]}.partial"
 
 
 def fetch(
@@ -33,7 +46,7 @@ def fetch(
     is_cancelled: Callable[[], bool] | None,
     timeout_s: float,
 ) -> Path:
-    """Download ``address`` into the empty ``folder`` and check its SHA-256.
+    """Download ``address`` into the empty ``folder`` and check its SHA-256; goes on with what lies beside the folder.
 
     Raises
     ------
@@ -44,9 +57,31 @@ def fetch(
     DownloadCancelled
         ``is_cancelled`` said so.
     """
+    kept = partial_path(entry, folder.parent)
+    begun = folder / "begun"
+    # Taken by renaming: of two programs that download the same file, one goes on and the other begins anew.
+    with contextlib.suppress(OSError):
+        os.replace(kept, begun)
+    if begun.is_file():
+        try:
+            return _fetch_once(entry, address, begun, on_progress, is_cancelled, timeout_s)
+        except ChecksumError:
+            begun.unlink(missing_ok=True)  # another file than the one that was begun; once more from the start
+    return _fetch_once(entry, address, begun, on_progress, is_cancelled, timeout_s)
+
+
+def _fetch_once(
+    entry: FileEntry,
+    address: str,
+    begun: Path,
+    on_progress: Callable[[int, int], None] | None,
+    is_cancelled: Callable[[], bool] | None,
+    timeout_s: float,
+) -> Path:
     import pooch
 
-    stream = _Stream(entry, on_progress, is_cancelled, timeout_s)
+    folder = begun.parent
+    stream = _Stream(entry, on_progress, is_cancelled, timeout_s, begun)
     try:
         path = pooch.retrieve(
             address, known_hash=f"sha256:{entry.sha256}", fname=entry.name, path=folder, downloader=stream
@@ -73,24 +108,42 @@ class _Stream:
     on_progress: Callable[[int, int], None] | None
     is_cancelled: Callable[[], bool] | None
     timeout_s: float
+    begun: Path
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         """Fill ``output_file``, or raise DownloadError."""
         import requests
 
-        self._stop_if_cancelled()
+        n_begun = self.begun.stat().st_size if self.begun.is_file() else 0
+        n_begun = n_begun if n_begun < self.entry.size_bytes else 0
+        headers = {"Range": f"bytes={n_begun}-"} if n_begun else {}
         try:
-            with requests.get(url, stream=True, timeout=self.timeout_s) as response:
+            self._stop_if_cancelled()
+            with requests.get(url, stream=True, timeout=self.timeout_s, headers=headers) as response:
                 response.raise_for_status()
                 self._refuse_web_page(response.headers.get("content-type", ""), url)
-                self._copy(response.iter_content(_PIECE_BYTES), output_file, url)
+                goes_on = response.status_code == requests.codes.partial_content and str(
+                    response.headers.get("content-range", "")
+                ).startswith(f"bytes {n_begun}-")
+                self._copy(response.iter_content(_PIECE_BYTES), url, n_begun if goes_on else 0)
         except requests.RequestException as error:
+            self._keep()
             raise DownloadError(f"{self.entry.name} could not be downloaded: {_plain(error, url)}.") from error
+        except DownloadCancelled:
+            self._keep()
+            raise
+        os.replace(self.begun, output_file)
 
-    def _copy(self, pieces: Any, output_file: str, url: str) -> None:
-        n_done, next_report = 0, 0.0
+    def _keep(self) -> None:
+        """Put what came so far where the next download finds it, where that is worth while."""
+        with contextlib.suppress(OSError):
+            if self.begun.stat().st_size >= _WORTH_KEEPING_BYTES:
+                os.replace(self.begun, partial_path(self.entry, self.begun.parent.parent))
+
+    def _copy(self, pieces: Any, url: str, n_begun: int) -> None:
+        n_done, next_report = n_begun, 0.0
         expected = self.entry.size_bytes
-        with open(output_file, "wb") as out:
+        with open(self.begun, "ab" if n_begun else "wb") as out:
             for piece in pieces:
                 self._stop_if_cancelled()
                 out.write(piece)
@@ -103,6 +156,7 @@ class _Stream:
                     self.on_progress(n_done, expected)
                     next_report = time.monotonic() + _REPORT_EVERY_S
         if n_done < expected:
+            self._keep()
             raise DownloadError(
                 f"the connection to {url} ended after {n_done} of {expected} bytes of {self.entry.name}. Try again."
             )
