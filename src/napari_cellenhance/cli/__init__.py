@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_cellenhance.cli import batch as batching
+from napari_cellenhance.cli import check as checking
 from napari_cellenhance.cli import compare as comparing
 from napari_cellenhance.cli import crops as cropping
 from napari_cellenhance.cli import denoise as denoising
@@ -83,6 +84,7 @@ app.command("measure")(measuring.measure)
 app.command("profile")(profiling.profile)
 app.command("crops")(cropping.crops)
 app.command("compare")(measuring.compare)
+app.command("check")(checking.check)
 app.command("figure")(comparing.figure)
 app.command("resolution")(comparing.resolution)
 train.command("aep")(teach.train_aep)

@@ -94,6 +94,14 @@ class CompareForm(QWidget):
         before = self.before.layer()
         return [layer for layer in reversed(self.after.ticked()) if layer != before]
 
+    def choose(self, result: Any) -> None:
+        """Tick this result alone, and take what it was made from as the image before."""
+        source = source_of(result, self._images)
+        if source is not None:
+            self.before.choose(source)
+        for layer in self.after.layers:
+            self.after.tick(layer, layer is result or layer == result)
+
     def chosen(self) -> Chosen | None:
         """Freeze what is chosen; None without a layer before. Call it on the GUI thread."""
         before, dims = self.before.layer(), self._viewer.dims

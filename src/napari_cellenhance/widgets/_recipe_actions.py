@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QApplication, QInputDialog, QWidget
 
 from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.widgets._docking import COMPARE, open_panel
 from napari_cellenhance.widgets._guard import error_sentence
 from napari_cellenhance.widgets._layer_picker import image_layers
 from napari_cellenhance.widgets._layers import METADATA_KEY, axes_of, is_preview, pixel_sizes, snapshot
@@ -24,7 +25,8 @@ from napari_cellenhance.workflows.recipe_run import Machine, RecipeRequest
 from napari_cellenhance.workflows.recipe_text import as_command, as_python
 
 __all__ = [
-    "apply_recipe", "copy_command", "copy_python", "made_layers", "record_of", "repeat_on", "show_recipe",
+    "apply_recipe", "check_result", "copy_command", "copy_python", "made_layers", "record_of", "repeat_on",
+    "show_recipe",
 ]  # fmt: skip
 
 Tell = Callable[[str], Any]
@@ -79,6 +81,13 @@ def show_recipe(layer: Any, parent: QWidget | None = None) -> RecipeDialog:
     dialog = RecipeDialog(str(layer.name), record_of(layer), parent)
     dialog.show()
     return dialog
+
+
+def check_result(viewer: Any, layer: Any) -> Any:
+    """Open the dock that compares with its tab “Trust” in front, for this result; returns the dock."""
+    panel = open_panel(viewer, COMPARE, "Compare")
+    panel.look_at_trust(layer)
+    return panel
 
 
 def apply_recipe(viewer: Any, layer: Any, tell: Tell, fail: Tell, parent: QWidget | None = None) -> Job | None:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._recipe_actions import (
     apply_recipe,
+    check_result,
     copy_command,
     copy_python,
     made_layers,
@@ -43,6 +44,7 @@ class RecipeButton(QPushButton):
         menu.addAction("Copy as command", self._copy_command)
         menu.addSeparator()
         menu.addAction("Apply recipe to…", self._apply)
+        menu.addAction("Check this result…", self._check)
         self.setMenu(menu)
         self.setVisible(False)
 
@@ -106,6 +108,11 @@ class RecipeButton(QPushButton):
     def _apply(self) -> None:
         if (layer := self._found()) is not None:
             apply_recipe(self.viewer(), layer, self.told.emit, self.failed.emit, self.window())
+
+    @guarded
+    def _check(self) -> None:
+        if (layer := self._found()) is not None:
+            check_result(self.viewer(), layer)
 
     def _found(self) -> Any:
         layer = self.layer()

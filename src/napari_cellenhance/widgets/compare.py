@@ -1,4 +1,4 @@
-"""The Compare dock: images before and after by wipe, blink and side by side; difference, numbers, a figure."""
+"""The Compare dock: images before and after by wipe, blink and side by side; difference, numbers, trust, a figure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from napari_cellenhance.widgets._compare_figure import FigureTab
 from napari_cellenhance.widgets._compare_form import CompareForm
 from napari_cellenhance.widgets._compare_look import BLINK, OFF, SIDE, SLIDER_STEPS, WIPE, LookTab
 from napari_cellenhance.widgets._compare_numbers import NumbersTab
+from napari_cellenhance.widgets._compare_trust import TrustTab
 from napari_cellenhance.widgets._compare_view import Blink, ContrastLink, SavedView, SideBySide, hide_others
 from napari_cellenhance.widgets._docking import COMPARE, MEASURE, bare, open_panel
 from napari_cellenhance.widgets._guard import guarded
@@ -39,14 +40,14 @@ class ComparePanel(TabDock):
     form: CompareForm
 
     def __init__(self, viewer: napari.components.ViewerModel) -> None:
-        self.look, self.numbers, self.figure = LookTab(), NumbersTab(), FigureTab(viewer)
+        self.look, self.numbers, self.trust, self.figure = LookTab(), NumbersTab(), TrustTab(), FigureTab(viewer)
         self._saved: SavedView | None = None
         self._wipe: Wipe | None = None
         self._blink: Blink | None = None
         self._link: ContrastLink | None = None
         self._looks_at: tuple[Any, ...] = ()
         self._links: tuple[Any, ...] = ()
-        super().__init__(viewer, COMPARE, CompareForm(viewer), (self.look, self.numbers, self.figure))
+        super().__init__(viewer, COMPARE, CompareForm(viewer), (self.look, self.numbers, self.trust, self.figure))
         self.form.refilled.connect(self._on_refilled)
         self.look.look_changed.connect(self._follow)
         self.look.wipe_moved.connect(self._on_wipe_moved)
@@ -68,6 +69,7 @@ class ComparePanel(TabDock):
         """Look at the layers that are chosen now."""
         layers = self.form.layers()
         self.figure.set_layers(layers)
+        self.trust.set_layers(layers)
         self.look.fill_after([str(layer.name) for layer in layers[1:]])
         self._follow()
 
@@ -131,6 +133,12 @@ class ComparePanel(TabDock):
             self._link.close()
         self._links = wanted
         self._link = ContrastLink(able, how) if wanted else None
+
+    @guarded
+    def look_at_trust(self, layer: Any) -> None:
+        """Choose a result and its source, and bring the tab “Trust” to the front."""
+        self.form.choose(layer)
+        self.tabs.setCurrentWidget(self.trust)
 
     # --- slots --------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from napari_cellenhance.workflows._provenance import (
     maker_of_card,
     repeated_notes,
 )
+from napari_cellenhance.workflows.input_guards import InputWatch
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.zoo.cards import ModelCard
@@ -73,6 +74,7 @@ class TiledRun:
         self.tile_px = tile_px or _TILE_PX
         self.warnings: list[str] = [choice.note] if choice.is_fallback else []
         self.n_bad = self.n_flat = self.n_tiles_done = 0
+        self.watch: InputWatch | None = None
 
     def units(self, *, are_together: bool, are_volumes: bool) -> Iterator[Unit]:
         """All channels together or one by one; planes or volumes."""
@@ -103,6 +105,8 @@ class TiledRun:
         ]
         filled, n_bad = sanitize(np.stack([np.stack(volume) for volume in raw]))
         self.n_bad += n_bad
+        if self.watch is not None:
+            self.watch.see(filled[0, filled.shape[1] // 2])
         return filled
 
     def pooled(self, channel: int) -> list[NDArray[Any]]:
@@ -150,6 +154,10 @@ class TiledRun:
         """Say so where the image was made by the same method already."""
         self.warnings += repeated_notes(maker_of_card(card), earlier)
 
+    def look_at_input(self, card: ModelCard) -> None:
+        """From now on look whether what is read is empty, cut off, or unlike the training images."""
+        self.watch = InputWatch(card)
+
     def notes(self) -> list[str]:
         """Sentences on what was odd."""
         notes = list(self.warnings)
@@ -158,7 +166,7 @@ class TiledRun:
         if self.n_flat:
             noun = "plane" if self.n_flat == 1 else "planes"
             notes.append(f"{self.n_flat} {noun} of one single grey value: left as they are.")
-        return notes
+        return notes if self.watch is None else notes + self.watch.sentences()
 
 
 def record_of(
@@ -180,4 +188,5 @@ def record_of(
         },
         calibration=calibration, device=run.choice.device, precision=run.choice.precision, tile_px=run.tile_px,
     )  # fmt: skip
-    return describe_step(step, request, maker_of_card(card), measured, warnings, **own)
+    looked = {} if run.watch is None else {"input_check": run.watch.record()}
+    return describe_step(step, request, maker_of_card(card), measured, warnings, **looked, **own)

@@ -194,6 +194,7 @@ class _Run(TiledRun):
         self.request, self.opened = request, opened
         self._check_model()
         self.warn_if_repeated(opened.card, request.earlier)
+        self.look_at_input(opened.card)
         self.moments: dict[str, dict[str, Any]] = {}
         self.result = np.zeros((*self.image.shape[:3], *self.window.shape), np.float32)
         self.normalizers: dict[str, dict[str, Any]] = {}

@@ -20,6 +20,7 @@ from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, Prepar
 from napari_cellenhance.workflows._provenance import describe_run, maker_of_spec, repeated_notes
 from napari_cellenhance.workflows._tally import Tally
 from napari_cellenhance.workflows.catalog import FilterSpec, OpenedFilter
+from napari_cellenhance.workflows.input_guards import InputWatch
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, EnhanceResult
 from napari_cellenhance.workflows.strength_maps import describe_map, open_map, strength_of
@@ -125,6 +126,8 @@ class _Run:
         height, width = self.image.shape[-2:]
         self.window = self.request.region or Region(0, height, 0, width)
         self.tally = Tally(self.on_progress, int(np.prod(self.image.shape[:3])))
+        card = self.spec.card
+        self.watch = None if card is None else InputWatch(card, objects_are_dark=self.request.objects_are_dark)
 
     def nothing(self) -> EnhanceResult:
         """What is there when it was cancelled before it began."""
@@ -181,6 +184,8 @@ class _Run:
         if normalizer.is_flat:
             self.n_flat += 1
         else:
+            if self.watch is not None:
+                self.watch.see(raw)
             plane = _planes.prepare(raw, normalizer, self.request.objects_are_dark)
             self._render(engine, index, plane, None, out)
         self.tally.plane_done()
@@ -196,6 +201,8 @@ class _Run:
             self.n_flat += len(indices)
             self.tally.planes_done += len(indices)
             return
+        if self.watch is not None:
+            self.watch.see(raws[len(raws) // 2])
         bases = [_planes.prepare(raw, normalizer, self.request.objects_are_dark).base for raw in raws]
         del raws
         calibration = engine.attempt(lambda opened, _: opened.enhancer.calibrate(bases, self._checkpoint))
@@ -280,7 +287,7 @@ class _Run:
             strength=self.strength,
             axes_out=self.image.axes,
             normalizers=self.normalizers,
-            engine={} if self.engine is None else self.engine.facts() | {"n_planes_pooled": self.n_pooled},
+            engine={} if self.engine is None else self._facts(self.engine),
             warnings=warnings,
             strength_map=describe_map(self.request.strength_map, self.spec.info.strength),
         )
@@ -297,6 +304,10 @@ class _Run:
             warnings=warnings,
         )
 
+    def _facts(self, engine: Engine) -> dict[str, Any]:
+        looked = {} if self.watch is None else {"input_check": self.watch.record()}
+        return engine.facts() | {"n_planes_pooled": self.n_pooled} | looked
+
     def _sentences(self) -> tuple[str, ...]:
         found = [] if self.engine is None else list(self.engine.warnings)
         if self.engine is not None:
@@ -308,6 +319,8 @@ class _Run:
         n_stack = self.image.shape[0] * self.image.shape[2]
         if self.request.statistics == "stack" and self.engine is not None and self.n_pooled < n_stack:
             found.append(f"The stack is large: measured on {self.n_pooled} of its {n_stack} planes, evenly spaced.")
+        if self.watch is not None and self.engine is not None:
+            found += self.watch.sentences()
         return tuple(found)
 
 

@@ -208,6 +208,7 @@ class _Run(TiledRun):
         if restorer.n_dims == 3 and self.image.shape[2] < 2:
             raise ImageError(f"the model {opened.card.id!r} restores volumes, and the image has no Z axis")
         self.warn_if_repeated(opened.card, request.earlier)
+        self.look_at_input(opened.card)
         if request.repeats > 1:
             self.warnings.append(
                 f"The network was applied {request.repeats} times: sharper, but noise of dark areas may have become "

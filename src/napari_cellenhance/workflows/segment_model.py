@@ -28,6 +28,7 @@ from napari_cellenhance.workflows._segmenters import (
     segmenter_of,
     threshold_of,
 )
+from napari_cellenhance.workflows.input_guards import InputWatch
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import reading_of
 from napari_cellenhance.zoo.cards import SEGMENTING, ModelCard
@@ -228,6 +229,7 @@ class _Run:
         self.window = request.region or Region(0, height, 0, width)
         self.tile_px = request.tile_px or _TILE_PX
         self.warnings: list[str] = [opened.choice.note] if opened.choice.is_fallback else []
+        self.watch = InputWatch(opened.card)
         self.threshold = threshold_of(opened.card, request.instances)
         self.n_flat = 0
         self.n_tiles_done = 0
@@ -270,6 +272,7 @@ class _Run:
 
     def _segment_plane(self, index: PlaneIndex, pooled: Normalizer | None) -> None:
         raw = self.image.read(index)
+        self.watch.see(raw)
         normalizer = pooled or self._fit(raw)
         t, c, z = index
         self.normalizers.append({"t": t, "c": c, "z": z, **normalizer.to_dict()})
@@ -341,7 +344,7 @@ class _Run:
 
     def _result(self, is_complete: bool) -> ModelSegmentation:
         axes = self.image.axes
-        warnings = list(self.warnings)
+        warnings = [*self.warnings, *self.watch.sentences()]
         if self.n_flat:
             noun = "plane" if self.n_flat == 1 else "planes"
             warnings.append(f"{self.n_flat} {noun} of one single grey value: left without a class.")
@@ -379,7 +382,7 @@ class _Run:
             device=choice.device, precision=choice.precision, tile_px=self.tile_px,
         )  # fmt: skip
         return describe_step(
-            "segment", request, maker_of_card(card), measured, warnings,
+            "segment", request, maker_of_card(card), measured, warnings, input_check=self.watch.record(),
             classes=[one.model_dump() for one in card.classes], branch_weights=self.branch_weights,
             denoiser=card.training.get("denoiser") if "denoiser" in card.architecture else None,
             threshold=self.threshold, outputs=sorted(self.wanted),

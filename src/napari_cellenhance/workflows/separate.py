@@ -268,6 +268,7 @@ class _Run(TiledRun):
         )
         self.request, self.opened, self.card = request, opened, opened.card
         self.warn_if_repeated(opened.card, request.earlier)
+        self.look_at_input(opened.card)
         self.n_in = opened.separator.n_in
         n_t, n_c, n_z = self.image.shape[:3]
         if self.n_in > 1 and n_c != self.n_in:

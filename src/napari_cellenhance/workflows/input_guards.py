@@ -1,0 +1,159 @@
+"""Look at the input of a network while it runs: whether it is empty, cut off, or unlike the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.core.input_traits import TRAITS, Outside, is_empty, outside, saturated_share, traits_of
+from napari_cellenhance.zoo.cards import ModelCard
+
+__all__ = ["Finding", "InputWatch", "Level", "strange_sentence"]
+
+Level = Literal["fine", "look", "doubt"]
+"""Words of a traffic light: nothing found; look at this place or number; do not trust it without a look."""
+
+_MAX_LOOKS = 8
+_MAX_SATURATED = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one guard says.
+
+    Parameters
+    ----------
+    guard : str
+        Its name: "input", "empty", "saturation", "residual", "objects", "spread", "halves", "uncertainty".
+    level : "fine", "look" or "doubt"
+    sentence : str
+        For a biologist.
+    numbers : mapping of str to float, int or str
+        What it rests on; ready for JSON.
+    """
+
+    guard: str
+    level: Level
+    sentence: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "guard": self.guard, "level": self.level, "sentence": self.sentence, "numbers": dict(self.numbers)
+        }  # fmt: skip
+
+
+class InputWatch:
+    """Sees the planes that a network is given, and says what is odd about them. Cheap: the middle of a few planes.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its ``input_ranges`` tell what the training images were like.
+    objects_are_dark : bool
+        As the network will see them inverted.
+    """
+
+    def __init__(self, card: ModelCard, *, objects_are_dark: bool = False) -> None:
+        self.card, self.objects_are_dark = card, objects_are_dark
+        self._n_seen = self._n_empty = 0
+        self._saturated: list[float] = []
+        self._traits: list[dict[str, float]] = []
+
+    def see(self, plane: NDArray[Any]) -> None:
+        """Look at one plane of shape (Y, X); after eight of them no more."""
+        if self._n_seen >= _MAX_LOOKS or plane.ndim != 2 or plane.dtype.kind == "b":
+            return
+        finite = plane if plane.dtype.kind != "f" or np.isfinite(plane).all() else np.nan_to_num(plane)
+        self._n_seen += 1
+        if is_empty(finite):
+            self._n_empty += 1
+            return
+        self._saturated.append(saturated_share(finite))
+        if len(self._traits) < 2 and self.card.input_ranges:
+            # Colours that were averaged, and whole numbers alike: the largest value becomes the smallest.
+            found = traits_of(finite.max() - finite if self.objects_are_dark else finite)
+            self._traits += [found] if found else []
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is odd; empty where nothing is."""
+        return tuple(one for one in (self._empty(), self._saturation(), self._strange()) if one is not None)
+
+    def sentences(self) -> list[str]:
+        """What is odd, for the status of a run."""
+        return [one.sentence for one in self.findings()]
+
+    def record(self) -> dict[str, Any]:
+        """What was looked at, ready for JSON."""
+        return {
+            "n_planes_seen": self._n_seen,
+            "traits": {name: round(value, 4) for name, value in self._mean_traits().items()},
+            "findings": [one.to_dict() for one in self.findings()],
+        }
+
+    def _mean_traits(self) -> dict[str, float]:
+        names = [name for name in TRAITS if self._traits and all(name in each for each in self._traits)]
+        return {name: float(np.mean([each[name] for each in self._traits])) for name in names}
+
+    def _empty(self) -> Finding | None:
+        if not self._n_empty:
+            return None
+        if self._n_empty == self._n_seen == 1:
+            what = "This plane holds nothing but noise"
+        else:
+            what = f"{self._n_empty} of {self._n_seen} planes that were looked at hold nothing but noise"
+        return Finding(
+            guard="empty", level="doubt",
+            sentence=f"{what}: what the network shows there may be made up.",
+            numbers={"n_empty": self._n_empty, "n_seen": self._n_seen},
+        )  # fmt: skip
+
+    def _saturation(self) -> Finding | None:
+        share = max(self._saturated, default=0.0)
+        if share <= _MAX_SATURATED:
+            return None
+        return Finding(
+            guard="saturation", level="look",
+            sentence=(
+                f"{100 * share:.2g} % of the pixels are cut off at the largest grey value; what was brighter is lost."
+            ),
+            numbers={"share": round(share, 5)},
+        )  # fmt: skip
+
+    def _strange(self) -> Finding | None:
+        found = outside(self._mean_traits(), self.card.input_ranges)
+        if not found:
+            return None
+        return Finding(
+            guard="input", level="look", sentence=strange_sentence(found, self.card.id),
+            numbers={one.trait: round(one.value, 4) for one in found},
+        )  # fmt: skip
+
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "size_px": ("its structures are larger", "its structures are smaller"),
+    "noise": ("it is noisier", "it has less noise"),
+    "slope": ("it has more fine texture", "it has less fine texture"),
+    "skew": ("its bright parts are rarer", "more of it is bright than dark: are the objects dark?"),
+    "ground": ("it has more empty ground", "it has less empty ground"),
+    "levels": ("it has more grey levels", "it has fewer grey levels"),
+}
+"""Trait → what it means to lie above, and below, the range."""
+
+
+def strange_sentence(found: list[Outside], model_id: str) -> str:
+    """Say what is unlike the training images.
+
+    >>> strange_sentence([Outside("noise", 0.5, 0.01, 0.2)], "nunet")
+    'This image is unlike those that nunet learned from: it is noisier (0.5; there 0.01 to 0.2).'
+    """
+    parts = []
+    for one in found:
+        words = _WORDS[one.trait][0 if one.is_above else 1]
+        parts.append(f"{words} ({one.value:.3g}; there {one.low:.3g} to {one.high:.3g})")
+    return f"This image is unlike those that {model_id} learned from: {'; '.join(parts)}."
