@@ -506,6 +506,22 @@ def show_recipes(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.layers.clear()
 
 
+def show_models(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """All models with the card of one; then what each makes of the nuclei on screen."""
+    viewer.layers.clear()
+    viewer.open_sample(PLUGIN, "nuclei")
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Models")
+    panel.models.choose("care-nuclei")
+    viewer.scene.camera.zoom *= 1.8
+    let_live(0.5)
+    camera.shoot("models")
+    panel.tabs.setCurrentIndex(1)
+    panel.try_all()
+    wait_for(lambda: panel._job is None)
+    let_live(0.5)
+    camera.shoot("models-on-my-image")
+
+
 def make_plate(folder: Path) -> None:
     """Overlapping fields of the sample of nuclei; the seventh file is cut off."""
     from napari_cellenhance.io.images import write
@@ -704,6 +720,7 @@ def take(arguments: argparse.Namespace) -> None:
         show_movie,
         show_batch,
         show_recipes,
+        show_models,
     )
     for show in scenes if arguments.only is None else [scene for scene in scenes if arguments.only in scene.__name__]:
         show(viewer, camera, arguments.filter)

@@ -11,13 +11,14 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from napari_cellenhance.widgets._settings import PLUGIN
 
 __all__ = [
-    "BATCH", "COMPARE", "CROPS", "DENOISE", "ENHANCE", "KEEP", "MEASURE", "PANELS", "RESTORE", "TEACH", "TRAIN",
-    "TabWhenShown", "bring_to_front", "open_panel", "share_place",
+    "BATCH", "COMPARE", "CROPS", "DENOISE", "ENHANCE", "KEEP", "MEASURE", "MODELS", "PANELS", "RESTORE", "TEACH",
+    "TRAIN", "TabWhenShown", "bring_to_front", "open_panel", "share_place",
 ]  # fmt: skip
 
-ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE, CROPS, KEEP, BATCH, COMPARE = PANELS = (
+ENHANCE, MEASURE, TRAIN, TEACH, DENOISE, RESTORE, CROPS, KEEP, BATCH, COMPARE, MODELS = PANELS = (
     "cellenhance-enhance", "cellenhance-measure", "cellenhance-train", "cellenhance-teach", "cellenhance-denoise",
     "cellenhance-restore", "cellenhance-crops", "cellenhance-keep", "cellenhance-batch", "cellenhance-compare",
+    "cellenhance-models",
 )  # fmt: skip
 """Object names of the panels."""
 
