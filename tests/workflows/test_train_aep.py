@@ -138,7 +138,7 @@ def test_files_with_masks_objects_and_repeats(cells: Any, tmp_path: Path) -> Non
     assert set(np.unique(images[0].labels)) == {1, 2, 3} and set(np.unique(images[2].labels)) == {1, 2}
     spec["sources"][0]["repeat"] = 0
     (tmp_path / "data.json").write_text(json.dumps(spec))
-    with pytest.raises(ImageError, match="repeat 0"):
+    with pytest.raises(ParameterError, match="repeat is 0"):
         read_painted_files(tmp_path / "data.json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -419,8 +418,10 @@ def _synthesis(
 
 
 def _read_levels(path: Path) -> tuple[Level, ...]:
+    from napari_cellenhance.io.json_ready import load_json
+
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = load_json(path)
     except (OSError, ValueError) as error:
         raise ParameterError(f"the levels {path} cannot be read ({error}); expected a JSON list") from error
     if not isinstance(entries, list):

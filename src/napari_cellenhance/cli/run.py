@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -74,11 +73,12 @@ def run(
 
 def _read(text: str) -> Recipe:
     """Recipe out of JSON in the line itself, of a JSON file, or of a result."""
+    from napari_cellenhance.io.json_ready import parse_json
     from napari_cellenhance.workflows.batch_recipe import from_result, read_recipe, recipe_of
 
     if text.lstrip().startswith("{"):
         try:
-            return recipe_of(json.loads(text), "the recipe in the command")
+            return recipe_of(parse_json(text), "the recipe in the command")
         except ValueError as error:
             if isinstance(error, ParameterError):
                 raise

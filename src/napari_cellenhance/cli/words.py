@@ -134,7 +134,7 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
             raise ParameterError(f"--set is {word!r}; expected NAME=VALUE")
         try:
             read = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             read = value
         settings[name] = tuple(read) if isinstance(read, list) else read
     return settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from napari_cellenhance.io.json_ready import json_ready
+from napari_cellenhance.io.json_ready import json_ready, parse_json
 
 __all__ = ["OmeInfo", "metadata_for", "parse", "unit_in_um"]
 
@@ -173,7 +173,7 @@ def _own_notes(root: ET.Element) -> dict[str, str]:
 
 def _provenance(text: str | None) -> dict[str, Any] | None:
     try:
-        value = json.loads(text) if text else None
+        value = parse_json(text) if text else None
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.io.json_ready import json_ready
+from napari_cellenhance.io.json_ready import json_ready, parse_json
 from napari_cellenhance.io.pixels import StoredDtype, convert
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _text(opened: Image.Image) -> dict[str, str]:
 
 def _json_dict(text: str | None) -> dict[str, Any] | None:
     try:
-        value = json.loads(text) if text else None
+        value = parse_json(text) if text else None
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -53,10 +53,10 @@ def read_tiff(source: Path) -> dict[str, Any]:
 @contextmanager
 def open_tiff(source: Path) -> Iterator[dict[str, Any]]:
     """Fields of ``LazyImage``; its levels as arguments of ``LazyPixels``. Open until the block ends."""
-    with _translated(source):
+    with translated(source):
         tif = tifffile.TiffFile(source)
     with tif:
-        with _translated(source):
+        with translated(source):
             fields = _lazy_fields(source, tif)
         yield fields  # what goes wrong from here on is not the file's fault alone
 
@@ -178,12 +178,12 @@ def _is_whole(path: Path, image: NDArray[Any], original_axes: str) -> bool:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tifffile.TiffFile]:
-    with _translated(source), tifffile.TiffFile(source) as tif:
+    with translated(source), tifffile.TiffFile(source) as tif:
         yield tif
 
 
 @contextmanager
-def _translated(source: Path) -> Iterator[None]:
+def translated(source: Path) -> Iterator[None]:
     """Say in a sentence what tifffile finds wrong with a file."""
     try:
         yield

@@ -17,7 +17,6 @@ the file itself, and in the table for files that another program saved again.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shutil
@@ -35,6 +34,7 @@ from napari_cellenhance.core.crop_library import CLASSES, CropClass, CropLibrary
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.core.errors import ImageError, ParameterError, TargetExistsError, WriteError
 from napari_cellenhance.io.images import read, safe_name, write
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.io.tables import write_table
 
 __all__ = ["BACKGROUNDS", "RECORD", "SHEET", "TABLE", "is_crop_folder", "read_crops", "read_library", "write_crops"]
@@ -284,9 +284,9 @@ def _read_white(path: Path, notes: list[str]) -> dict[str, float]:
         notes.append(f"{path.name} is missing; the brightness of the images is estimated from their crops.")
         return {}
     try:
-        white = json.loads(path.read_text(encoding="utf-8")).get("white", {})
+        white = load_json(path).get("white", {})
         values = {str(name): float(value) for name, value in white.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(f"{path} is damaged ({error}); delete it: brightness is then estimated") from error
     return {name: value for name, value in values.items() if math.isfinite(value) and value > 0}
 
@@ -313,7 +313,7 @@ def _read_object(path: Path, kind: CropClass, table: Mapping[str, Mapping[str, s
             frame=int(row.get("frame") or 0),
         )
         score = float("nan") if row.get("score") in (None, "") else float(row["score"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ImageError(
             f"what is written about {path} cannot be read ({error}); repair its line in {TABLE}"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,14 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.object_size import median_diameter
 from napari_cellenhance.core.sources import ImageSource, stretch
+from napari_cellenhance.io.source_lists import (
+    check_settings,
+    chosen_rows,
+    read_arrays,
+    read_index,
+    read_page,
+    read_source_list,
+)
 
 __all__ = ["read_label_folder", "read_planes", "read_source", "read_sources"]
 
@@ -55,13 +62,8 @@ def read_sources(
             "objects_are_dark": objects_are_dark,
         }  # fmt: skip
         return [read_source(entry, path)]
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-        entries = spec["sources"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{path} is neither a folder of images nor a JSON file with 'sources' ({error})") from error
     root = path.parent if data_root is None else Path(data_root)
-    return [read_source(entry, root) for entry in entries]
+    return [read_source(entry, root) for entry in read_source_list(path)]
 
 
 def read_source(entry: Mapping[str, Any], root: Path) -> ImageSource:
@@ -87,11 +89,7 @@ def read_planes(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]
     ParameterError
         Unknown settings, or none that says where the images are.
     """
-    unknown = sorted(set(entry) - _KNOWN)
-    if unknown:
-        raise ParameterError(
-            f"the source {entry.get('name')!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}"
-        )
+    check_settings(entry, _KNOWN)
     if "index" in entry:
         return _from_index(entry, root)
     if "npz" in entry:
@@ -114,47 +112,31 @@ def _diameter(labels: NDArray[np.integer] | None) -> float:
 
 
 def _from_index(entry: Mapping[str, Any], root: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer] | None]]:
-    import tifffile
-
     index = root / entry["index"]
-    try:
-        rows = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{index} could not be read as the index of a data set ({error}); check --data-root"
-        ) from error
-    low, high = entry.get("min_side_px", 0), entry.get("max_side_px", 10**9)
-    pages = entry.get("pages")
-    files: dict[str, tifffile.TiffFile] = {}
-    planes: list[NDArray[Any]] = []
-    labels: list[NDArray[np.integer] | None] = []
-    try:
-        for row in rows:
-            is_listed = pages is None or row["page"] in pages
-            is_alike = all(row.get(k) == v for k, v in entry.get("where", {}).items())
-            if is_listed and is_alike and low <= max(row["shape"][:2]) <= high:
-                both = []
-                for kind in ("images", "labels"):
-                    name = row[kind]
-                    if name not in files:
-                        files[name] = tifffile.TiffFile(index.parent / name)
-                    both.append(files[name].pages[row["page"]].asarray())
-                planes.append(_grey(both[0]) if both[0].ndim == 3 else both[0])
-                labels.append(both[1])
-    finally:
-        for file in files.values():
-            file.close()
-    return planes, labels
+    rows = chosen_rows(entry, read_index(index))
+    images = [read_page(index.parent / row["images"], row["page"]) for row in rows]
+    labels = [read_page(index.parent / row["labels"], row["page"]) for row in rows]
+    return [_grey(image) if image.ndim == 3 else image for image in images], [*labels]
 
 
 def _from_npz(entry: Mapping[str, Any], root: Path) -> list[NDArray[Any]]:
+    path, chosen = root / entry["npz"], entry.get("planes", [[]])
+    if "key" not in entry or isinstance(chosen, str):
+        raise ParameterError(f"the source {entry.get('name')!r} needs 'key', and a list of planes where there are many")
+    (stack,) = read_arrays(path, entry["key"])
     try:
-        with np.load(root / entry["npz"], allow_pickle=False) as archive:
-            stack = archive[entry["key"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"{root / entry['npz']} has no readable array {entry.get('key')!r} ({error})") from error
-    planes = [stack[tuple(plane)] for plane in entry.get("planes", [[]])]
-    return [_grey(plane) if plane.ndim == 3 else plane for plane in planes]
+        planes = [stack[tuple(plane)] for plane in chosen]
+    except IndexError as error:
+        raise ImageError(
+            f"{path} has an array of shape {stack.shape}, without a plane that was named ({error})"
+        ) from error
+    return [_checked_plane(plane, path) for plane in planes]
+
+
+def _checked_plane(plane: NDArray[Any], path: Path) -> NDArray[Any]:
+    if plane.ndim not in (2, 3) or (plane.ndim == 3 and plane.shape[-1] < 3) or plane.dtype.kind not in "biuf":
+        raise ImageError(f"{path} gives planes of shape {plane.shape}, {plane.dtype}; expected (Y, X) or (Y, X, 3)")
+    return _grey(plane) if plane.ndim == 3 else plane
 
 
 def read_label_folder(folder: str | os.PathLike[str]) -> list[NDArray[np.integer]]:

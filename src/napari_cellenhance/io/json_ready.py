@@ -1,15 +1,17 @@
-"""Python and numpy values → strict JSON."""
+"""Python and numpy values → strict JSON, and JSON read with one kind of error."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["json_ready"]
+__all__ = ["json_ready", "load_json", "parse_json"]
 
 
 def json_ready(value: Any) -> Any:
@@ -41,3 +43,30 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [json_ready(item) for item in value]
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON; expected numbers, text, lists or dicts")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    ValueError
+        It is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets, too deep to be read") from error
+
+
+def load_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`parse_json`, or not UTF-8.
+    OSError
+        It cannot be opened.
+    """
+    return parse_json(Path(path).read_text(encoding="utf-8-sig"))

@@ -12,8 +12,7 @@ Three ways to say which belong together:
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.io.source_lists import (
+    check_settings,
+    chosen_rows,
+    read_arrays,
+    read_index,
+    read_page,
+    read_source_list,
+)
 
 __all__ = ["LabelledImage", "Selection", "read_labelled", "read_labelled_source"]
 
@@ -135,13 +142,8 @@ def read_labelled(
     if path.is_dir():
         settings = {"name": path.resolve().name, "folder": ".", "objects_are_dark": objects_are_dark}
         return read_labelled_source(settings | {"object_diameter_px": object_diameter_px}, path, chosen)
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-        sources = list(spec["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{path} is neither a folder of images nor a JSON file with 'sources' ({error})") from error
     root = path.parent if data_root is None else Path(data_root)
-    return [image for source in sources for image in read_labelled_source(source, root, chosen)]
+    return [image for source in read_source_list(path) for image in read_labelled_source(source, root, chosen)]
 
 
 def read_labelled_source(
@@ -154,10 +156,8 @@ def read_labelled_source(
     ImageError, ParameterError
         As for :func:`read_labelled`.
     """
+    check_settings(settings, _KNOWN)
     name = str(settings.get("name", "images"))
-    unknown = sorted(set(settings) - _KNOWN)
-    if unknown:
-        raise ParameterError(f"the source {name!r} has unknown settings {unknown}; known are {sorted(_KNOWN)}")
     find = {"index": _indexed, "npz": _archived, "folder": _in_folder}
     kind = next((kind for kind in find if kind in settings), None)
     if kind is None:
@@ -222,43 +222,39 @@ def _diameter(labels: NDArray[np.int32] | None) -> float:
 
 
 def _indexed(settings: Mapping[str, Any], root: Path) -> list[_Entry]:
-    import tifffile
-
     index = root / settings["index"]
-    try:
-        rows = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{index} could not be read as the index of a data set ({error}); check --data-root"
-        ) from error
-    low, high = settings.get("min_side_px", 0), settings.get("max_side_px", 10**9)
-    where = settings.get("where", {})
 
     def entry(row: Mapping[str, Any]) -> _Entry:
         def read() -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-            pages = [tifffile.imread(index.parent / row[kind], key=row["page"]) for kind in ("images", "labels")]
-            return np.asarray(pages[0]), {"labels": np.asarray(pages[1])}
+            pages = [read_page(index.parent / row[kind], row["page"]) for kind in ("images", "labels")]
+            return pages[0], {"labels": pages[1]}
 
-        return _Entry(str(row.get("id", row["page"])), int(np.prod(row["shape"][:2])), read)
+        return _Entry(str(row.get("id", row["page"])), math.prod(row["shape"][:2]), read)
 
-    return [
-        entry(row)
-        for row in rows
-        if all(row.get(k) == v for k, v in where.items()) and low <= max(row["shape"][:2]) <= high
-    ]
+    return [entry(row) for row in chosen_rows(settings, read_index(index))]
 
 
 def _archived(settings: Mapping[str, Any], root: Path) -> list[_Entry]:
     path = root / settings["npz"]
     kind = "labels" if "labels" in settings else "masks"
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            stack, truth = archive[settings["key"]], archive[settings[kind]]
-            chosen = archive[settings["planes"]] if "planes" in settings else np.arange(len(stack))
-    except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"{path} does not hold the arrays of images and truth that were named ({error})") from error
-    if len(stack) != len(truth):
-        raise ImageError(f"{path} holds {len(stack)} images and {len(truth)} planes of truth; expected the same number")
+    given = settings.get("planes", "")
+    if "key" not in settings or kind not in settings or not isinstance(given, str):
+        raise ParameterError(
+            f"the source {settings.get('name')!r} needs 'key' and 'labels' or 'masks', and for 'planes' the name of an "
+            "array of numbers"
+        )
+    stack, truth = read_arrays(path, settings["key"], settings[kind])
+    if min(stack.ndim, truth.ndim) < 3 or len(stack) != len(truth):
+        raise ImageError(
+            f"{path} holds images of shape {stack.shape} and truth of {truth.shape}; expected as many planes"
+        )
+    chosen = read_arrays(path, given)[0] if given else np.arange(len(stack))
+    if (
+        chosen.ndim != 1
+        or chosen.dtype.kind not in "iu"
+        or (chosen.size and not 0 <= chosen.min() <= chosen.max() < len(stack))
+    ):
+        raise ImageError(f"{given!r} in {path} does not list planes of 0…{len(stack) - 1}")
 
     def entry(i: int) -> _Entry:
         return _Entry(f"plane {i}", int(stack[i].size), lambda: (stack[i], {kind: truth[i]}))
@@ -304,26 +300,12 @@ def _in_sister_folders(folder: Path) -> list[tuple[Path, Path, str]]:
 
 def _file_entry(image: Path, truth: Path, kind: str) -> _Entry:
     from napari_cellenhance.io.images import read
+    from napari_cellenhance.io.points import read_points
 
     def load() -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        known = _points(truth) if kind == "points" else np.squeeze(np.asarray(read(truth).image))
+        known = read_points(truth)[:, -2:] if kind == "points" else np.squeeze(np.asarray(read(truth).image))
         pixels = np.asarray(read(image).image)
         return pixels if pixels.shape[-1] in (3, 4) else np.squeeze(pixels), {kind: known}
 
     # The size on disk stands for the number of pixels: reading every image to choose some would take long.
     return _Entry(image.name, image.stat().st_size, load)
-
-
-def _points(path: Path) -> NDArray[np.float64]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = rows[0].keys() if rows else ()
-    for y, x in (("y", "x"), ("axis-0", "axis-1")):
-        if y in columns and x in columns:
-            try:
-                return np.array([[float(row[y]), float(row[x])] for row in rows])
-            except (TypeError, ValueError) as error:
-                raise ImageError(f"{path} has a point that is no number ({error})") from error
-    if not rows:
-        return np.zeros((0, 2))
-    raise ImageError(f"{path} has the columns {', '.join(map(str, columns))}; expected y and x, or axis-0 and axis-1")

@@ -31,6 +31,8 @@ OmeZarrVersion = Literal["0.4", "0.5"]
 
 _OWN = "cellenhance"
 """Attribute of the group that tells how the image was made, and whether it is finished."""
+_ODD = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What zarr, and the reading of metadata, raise over values of a wrong kind."""
 _KINDS = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 _UNITS_UM = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _UNITS_S = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
@@ -175,6 +177,15 @@ def open_store(folder: str | os.PathLike[str]) -> LazyImage:
         No Zarr store, none with an image, one that is damaged, or one of ours that is not finished.
     """
     path = Path(folder)
+    try:
+        return _opened(path)
+    except ImageError:
+        raise
+    except _ODD as error:  # metadata of another shape than the specification asks for
+        raise ImageError(f"the metadata of {path} cannot be read ({error}); copy the store again") from error
+
+
+def _opened(path: Path) -> LazyImage:
     opened = _open(path, mode="r")
     if isinstance(opened, zarr.Array):
         return LazyImage(levels=(LazyPixels(opened),), axes="", notes=("The store names no axes.",))
@@ -229,7 +240,7 @@ def _channel(label: str, dtype: np.dtype[Any]) -> dict[str, Any]:
 def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
     try:
         return zarr.open(str(path), mode=mode)
-    except (zarr.errors.NodeNotFoundError, FileNotFoundError, KeyError, ValueError, TypeError) as error:
+    except (zarr.errors.NodeNotFoundError, FileNotFoundError, *_ODD) as error:
         raise ImageError(f"{path} is not a readable Zarr store, or it is damaged: {error}") from error
 
 
@@ -243,7 +254,7 @@ def _group(path: Path, mode: Literal["r", "r+"]) -> Any:
 def _array(path: Path, group: Any, name: str) -> Any:
     try:
         array = group[name]
-    except (KeyError, ValueError, TypeError) as error:
+    except _ODD as error:
         raise ImageError(f"{path} names the level {name!r}, which is missing or damaged; copy it again") from error
     if not isinstance(array, zarr.Array):
         raise ImageError(f"the level {name!r} of {path} is no array; it was not written completely")

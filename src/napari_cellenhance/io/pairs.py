@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.io.datasets import read_planes
+from napari_cellenhance.io.source_lists import check_settings, read_source_list
 
 __all__ = ["PairedSource", "read_pairs"]
 
@@ -56,17 +56,13 @@ def read_pairs(
     place = Path(path)
     if place.is_dir():
         return (_source({"name": place.name, "noisy": {"folder": "noisy"}, "clean": {"folder": "clean"}}, place),)
-    try:
-        entries = list(json.loads(place.read_text(encoding="utf-8"))["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{place} is neither a folder nor a JSON file with 'sources' ({error})") from error
     root = place.parent if data_root is None else Path(data_root)
-    return tuple(_source(entry, root) for entry in entries)
+    return tuple(_source(entry, root) for entry in read_source_list(place))
 
 
 def _source(entry: Mapping[str, Any], root: Path) -> PairedSource:
-    unknown = sorted(set(entry) - _KNOWN)
-    if unknown or "clean" not in entry or ("noisy" in entry) == ("noise" in entry):
+    check_settings(entry, _KNOWN, "list of pairs")
+    if "clean" not in entry or ("noisy" in entry) == ("noise" in entry):
         raise ParameterError(
             f"the pairs {entry.get('name')!r} have the settings {sorted(entry)}; expected name, clean, license, and "
             "either noisy or noise"
@@ -90,8 +86,8 @@ def _with_noise(name: str, planes: list[NDArray[Any]], noise: Mapping[str, Any])
     from napari_cellenhance.core.noise import gaussian, poisson_gaussian
     from napari_cellenhance.core.sources import stretch
 
-    unknown = sorted(set(noise) - _NOISE)
-    if unknown or ("sigma" in noise) == ("photons" in noise):
+    check_settings(noise, _NOISE, "noise")
+    if ("sigma" in noise) == ("photons" in noise):
         raise ParameterError(f"the noise of {name!r} is {dict(noise)}; expected sigma, or photons and read_sigma")
     rng = np.random.default_rng(int(noise.get("seed", 0)))
     if "sigma" in noise:

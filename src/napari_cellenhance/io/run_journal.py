@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.io.json_ready import json_ready
+from napari_cellenhance.io.json_ready import json_ready, parse_json
 from napari_cellenhance.io.safe_write import atomic_path
 
 __all__ = ["RunJournal"]
@@ -61,9 +61,11 @@ class RunJournal:
         whole = source.read_bytes()
         end = whole.rfind(b"\n") + 1
         try:
-            header, *entries = [json.loads(line) for line in whole[:end].splitlines()]
+            header, *entries = [parse_json(line) for line in whole[:end].splitlines()]
         except ValueError as error:
             raise ImageError(f"{source} is damaged ({error}); delete it, and the run begins anew") from error
+        if not all(isinstance(line, dict) for line in (header, *entries)):
+            raise ImageError(f"{source} is damaged (a line is no object); delete it, and the run begins anew")
         if end < len(whole):
             os.truncate(source, end)
         return cls(source, header, entries)

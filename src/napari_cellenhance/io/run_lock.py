@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from napari_cellenhance.core.errors import BusyError, WriteError
+from napari_cellenhance.io.json_ready import load_json
 
 __all__ = ["only_run"]
 
@@ -120,7 +121,7 @@ def _is_same(descriptor: int, file: Path) -> bool:
 
 def _owner(file: Path) -> str:
     try:
-        owner = json.loads(file.read_text(encoding="utf-8"))
+        owner = load_json(file)
         return f"process {owner['process']} on {owner['computer']}, since {owner['since_utc']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "which does not say who it is"

@@ -48,12 +48,20 @@ def settings_from(general: Any) -> PluginSettings:
     device = str(getattr(general, "device", default.device))
     return PluginSettings(
         device=device if device in DEVICES else default.device,
-        memory_limit_mb=max(200, int(getattr(general, "memory_limit_mb", default.memory_limit_mb))),
+        memory_limit_mb=_whole(general, "memory_limit_mb", 200),
         cache_folder=str(getattr(general, "cache_folder", default.cache_folder) or ""),
-        preview_delay_ms=min(2000, max(0, int(getattr(general, "preview_delay_ms", default.preview_delay_ms)))),
-        large_from_mb=max(10, int(getattr(general, "large_from_mb", default.large_from_mb))),
+        preview_delay_ms=min(2000, _whole(general, "preview_delay_ms", 0)),
+        large_from_mb=_whole(general, "large_from_mb", 10),
         perception=str(getattr(general, "perception", default.perception) or ""),
     )
+
+
+def _whole(general: Any, name: str, minimum: int) -> int:
+    default = getattr(PluginSettings(), name)
+    try:
+        return max(minimum, int(getattr(general, name, default)))
+    except (TypeError, ValueError, OverflowError):
+        return int(default)
 
 
 def read_settings() -> PluginSettings:

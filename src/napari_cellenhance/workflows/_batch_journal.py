@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from napari_cellenhance.core.errors import WriteError
+from napari_cellenhance.io.json_ready import parse_json
 from napari_cellenhance.io.safe_write import sweep
 from napari_cellenhance.workflows._batch_plan import Task
 
@@ -93,25 +95,26 @@ class Journal:
             return
         for line in lines:
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 name = str(entry["name"])
                 if entry["state"] == "begun":
                     self._begun[name] = [str(result) for result in entry["results"]]
                     self._source_of |= dict.fromkeys(self._begun[name], str(entry["path"]))
                     self._finished.pop(name, None)
                 else:
+                    sizes = {str(result): int(size) for result, size in entry["sizes"].items()}
                     self._finished[name] = Finished(
-                        Stamp(**entry["source"]), entry["recipe"], entry["sizes"], entry["n_objects"],
-                        tuple(entry["warnings"]),
+                        Stamp(**entry["source"]), str(entry["recipe"]), sizes, entry["n_objects"],
+                        tuple(map(str, entry["warnings"])),
                     )  # fmt: skip
                     self._begun.pop(name, None)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 continue  # cut off when the run was killed
 
     def __enter__(self) -> Self:
         # Begun and never finished: the run was killed, and left a half-written file under a name of its own.
-        for folder in {(self._folder / name).parent for names in self._begun.values() for name in names}:
-            sweep(folder)
+        for name in {name for names in self._begun.values() for name in names}:
+            self._sweep_beside(name)
         try:
             self._stream = self._path.open("ab")
         except OSError as error:
@@ -121,6 +124,13 @@ class Journal:
         if self._stream.tell():
             self._stream.write(b"\n")  # ends a line that was cut off
         return self
+
+    def _sweep_beside(self, name: str) -> None:
+        root = self._folder.resolve()
+        with suppress(OSError, ValueError):  # a name that no file system takes
+            folder = (root / name).parent.resolve()
+            if folder.is_relative_to(root):  # a journal cannot have files swept that lie elsewhere
+                sweep(folder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import WriteError
-from napari_cellenhance.io.json_ready import json_ready
+from napari_cellenhance.io.json_ready import json_ready, load_json
 from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.io.safe_write import atomic_path
 
@@ -58,7 +58,7 @@ class CellStore:
     def find(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """Result of that identity; None if there is none, or its file is damaged. What was NaN is NaN again."""
         try:
-            stored = json.loads(self._path(identity).read_text(encoding="utf-8"))
+            stored = load_json(self._path(identity))
             result = stored["result"] if stored["identity"] == json_ready(identity) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

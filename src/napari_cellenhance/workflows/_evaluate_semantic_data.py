@@ -7,7 +7,6 @@ sums of two layers keep within it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from napari_cellenhance.core.crop_options import CutOptions, KeepOptions
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.normalize import percentiles
+from napari_cellenhance.io.json_ready import load_json
 
 __all__ = [
     "TOP", "Channels", "Kinds", "Plane", "Spec", "Stage", "digest_of", "grounds_of", "read_channels", "read_kinds",
@@ -137,7 +137,7 @@ def read_spec(path: str | os.PathLike[str]) -> Spec:
         It cannot be read, or is no such list; the message says where.
     """
     try:
-        return Spec.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+        return Spec.model_validate(load_json(Path(path)))
     except (OSError, ValueError) as error:
         why = error.errors()[0] if isinstance(error, ValidationError) else None
         told = f"{'.'.join(map(str, why['loc']))}: {why['msg']}" if why else str(error)

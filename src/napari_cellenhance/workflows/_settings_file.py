@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.io.safe_write import atomic_path
 
 __all__ = ["CHECKPOINT", "recall", "remember"]
@@ -34,7 +35,7 @@ def recall(folder: str | os.PathLike[str], fields: Sequence[str]) -> dict[str, A
     """
     path = Path(folder) / SETTINGS
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = load_json(path)
         known = {name: stored[name] for name in fields}
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in known["recipe_options"].items()}
         return known | {"recipe_options": options}

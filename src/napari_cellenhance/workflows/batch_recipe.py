@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 from napari_cellenhance.core.errors import ModelNotFoundError, ParameterError
-from napari_cellenhance.io.json_ready import json_ready
+from napari_cellenhance.io.json_ready import json_ready, load_json
 from napari_cellenhance.workflows import catalog
 from napari_cellenhance.workflows.denoise import DenoiseRequest
 from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
@@ -228,7 +228,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     source = Path(path)
     try:
-        data = json.loads(source.read_text(encoding="utf-8-sig"))
+        data = load_json(source)
     except (UnicodeDecodeError, ValueError) as error:
         raise ParameterError(f"{source} is no JSON ({error}); write a recipe with --write-recipe") from error
     return recipe_of(data, str(source))
@@ -318,12 +318,15 @@ def from_record(record: Mapping[str, Any]) -> Recipe:
         if made is None:
             break
         weights.insert(0, str(step.get("sha256") or ""))
-        source = step.get("source") or {}
+        source = step.get("source")
+        source = source if isinstance(source, Mapping) else {}
         input_sha256 = "" if source.get("sha256_of") == "a sample" else str(source.get("sha256") or "")
         if not steps and isinstance(step.get("segment"), Mapping):
             labels = _filled(SegmentOptions, dict(step["segment"]), "the record")
         steps.insert(0, made)
         step = step.get("earlier")
+        if step is not None and not isinstance(step, Mapping):
+            raise ParameterError(f"the record tells {step!r:.60} of the step before; expected an object, copy it again")
     if not steps:
         raise ParameterError("that result was not made by a filter or a model; choose another one")
     known = tuple(weights) if any(weights) else ()
@@ -337,7 +340,7 @@ def _step_of_record(record: Mapping[str, Any]) -> Step | None:
             "that result was made with strengths by region, which belong to its image alone; choose one strength"
         )
     word = record.get("step")
-    if isinstance(word, str) and word not in _KINDS and word not in _NOT_REPEATED:
+    if word is not None and word not in (*_KINDS, *_NOT_REPEATED):
         raise ParameterError(
             f"a step of that result is {word!r}, which this program does not know; expected one of "
             f"{', '.join(_KINDS)}. A later version may know it: update the program"
@@ -348,7 +351,7 @@ def _step_of_record(record: Mapping[str, Any]) -> Step | None:
     if "filter" in record:
         values = {"filter_id": record["filter"], "strength": record.get("strength")}
         values["objects_are_dark"] = record.get("objects_are_dark", False)
-    elif record.get("step") in _KINDS and "model" in record:
+    elif word is not None and "model" in record:
         names = ("symmetries", "repeats", "objects", "outputs", "instances")
         values = {"model_id": record["model"]} | {n: record[n] for n in names if record.get(n) is not None}
         if record["step"] == "separate" and "objects" in values:
@@ -468,7 +471,7 @@ def _names_of(kind: type[Any]) -> list[str]:
 
 
 def _step_from_dict(data: Any, name: str) -> Step:
-    if not isinstance(data, Mapping) or data.get("step") not in _KINDS:
+    if not isinstance(data, Mapping) or data.get("step") not in tuple(_KINDS):
         raise ParameterError(f'{name} has no "step"; expected one of {", ".join(_KINDS)}')
     values = {key: value for key, value in data.items() if key not in ("step", "sha256")}
     step = cast("Step", _filled(_KINDS[data["step"]], values, name))

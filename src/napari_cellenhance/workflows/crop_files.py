@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.crop_library import CropLibrary, add
 from napari_cellenhance.core.errors import ImageError, ParameterError, TargetExistsError
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.workflows._targets import SUFFIXES, find_sources
 from napari_cellenhance.workflows.crops import CropLayer, CropOptions, CropRequest, CropResult
 from napari_cellenhance.workflows.crops import run as cut
@@ -183,7 +183,7 @@ def read_steps(folder: PathLike) -> list[dict[str, Any]]:
     from napari_cellenhance.io.crop_folders import RECORD
 
     try:
-        told = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+        told = load_json(Path(folder) / RECORD)
     except (OSError, ValueError):
         return []
     if not isinstance(told, dict):

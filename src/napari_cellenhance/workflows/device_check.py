@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cellenhance.core.errors import CellEnhanceError
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.zoo.cache import cache_dir
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _key(device: str, precision: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path)
     except (OSError, ValueError):
         return {}  # none yet, or damaged: test again
     return {k: v for k, v in found.items() if isinstance(v, int | float)} if isinstance(found, dict) else {}

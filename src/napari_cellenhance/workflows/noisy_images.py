@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -186,13 +185,10 @@ def read_files(
 
 def _from_json(path: Path, root: Path) -> list[RawImage]:
     from napari_cellenhance.io.datasets import read_planes
+    from napari_cellenhance.io.source_lists import read_source_list
 
-    try:
-        entries = list(json.loads(path.read_text(encoding="utf-8"))["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{path} is not a JSON file with 'sources' ({error})") from error
     images = []
-    for entry in entries:
+    for entry in read_source_list(path):
         planes, _ = read_planes(entry, root)
         name, weight = str(entry.get("name", "images")), float(entry.get("weight", 1.0))
         for i, plane in enumerate(planes):

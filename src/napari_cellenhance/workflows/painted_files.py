@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,29 +54,25 @@ def read_painted_files(
         A source with unknown settings.
     """
     from napari_cellenhance.io.labelled import read_labelled, read_labelled_source
+    from napari_cellenhance.io.source_lists import check_settings, read_source_list
 
     place = Path(path)
     if place.is_dir():
         meaning = _Meaning("instances", False, 1)
         return _all([(image, meaning) for image in read_labelled(place, data_root=data_root)])
-    try:
-        sources = list(json.loads(place.read_text(encoding="utf-8"))["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{place} is neither a folder of images nor a JSON file with 'sources' ({error})") from error
     root = place.parent if data_root is None else Path(data_root)
     found = []
-    for source in sources:
+    for source in read_source_list(place):
         settings = {name: value for name, value in source.items() if name not in _OWN}
+        check_settings({name: value for name, value in source.items() if name in _OWN}, _OWN)
         meaning = _meaning(source)
         found += [(image, meaning) for image in read_labelled_source(settings, root)]
     return _all(found)
 
 
 def _meaning(source: Mapping[str, Any]) -> _Meaning:
-    repeat = source.get("repeat", 1)
-    if not isinstance(repeat, int) or repeat < 1:
-        raise ImageError(f"the source {source.get('name')!r} has repeat {repeat!r}; expected a whole number from 1")
-    return _Meaning(str(source.get("painted_as", "instances")), bool(source.get("has_border", False)), repeat)
+    painted_as = str(source.get("painted_as", "instances"))
+    return _Meaning(painted_as, bool(source.get("has_border", False)), source.get("repeat", 1))
 
 
 def _all(found: list[tuple[LabelledImage, _Meaning]]) -> tuple[list[PaintedImage], list[int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cellenhance.core.errors import CellEnhanceError, ParameterError
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.train_care import CareRequest
 
@@ -141,13 +142,13 @@ def _known(out: Path, settings: Mapping[str, Any], base: CareRequest) -> dict[st
     if isinstance(base.data, tuple):
         return None
     try:
-        stored = json.loads((_folder(out, settings) / _DONE).read_text(encoding="utf-8"))
+        stored = load_json(_folder(out, settings) / _DONE)
     except (OSError, ValueError):
         return None
     if not isinstance(stored, dict) or stored.get("fingerprint") != _fingerprint(settings, base):
         return None
-    row: dict[str, Any] = stored["row"]
-    return row
+    row = stored.get("row")
+    return row if isinstance(row, dict) else None
 
 
 def _train(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from napari_cellenhance.core.microscope import (
     measured_psf,
     point_spread,
 )
+from napari_cellenhance.io.json_ready import load_json
 from napari_cellenhance.workflows.noisy_images import NoisyLayer, RawImage, read_files, read_layers
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 
@@ -319,7 +319,7 @@ def _earlier(out: Path, folders: Any) -> list[Path]:
     """Files of an earlier run; images that are not in its log are a mistake."""
     there = {path for folder in folders for path in folder.iterdir() if not path.name.startswith(".")}
     try:
-        stored = json.loads((out / LOG).read_text(encoding="utf-8"))["pairs"]
+        stored = load_json(out / LOG)["pairs"]
         logged = {out / str(pair[kind]) for pair in stored for kind in ("noisy", "clean")}
     except (OSError, ValueError, KeyError, TypeError):
         logged = set()
