@@ -13,7 +13,7 @@ from napari_cellenhance.core.doubt import DEFAULT_SHARE
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.core.object_support import check_support
-from napari_cellenhance.core.residuals import Fit, check_residual
+from napari_cellenhance.core.residuals import Fit, check_residual, fit_result
 from napari_cellenhance.workflows._batch_steps import Machine
 from napari_cellenhance.workflows._judgements import judge_objects, judge_residual, judge_uncertainty
 from napari_cellenhance.workflows._measured import MeasuredImage, OpenedLayer, check_alike, open_layer
@@ -31,7 +31,8 @@ WINDOW_PX = 1024
 """Side of the middle of a plane that is checked: larger ones take long."""
 WORDS: dict[Level, str] = {"fine": "Fine", "look": "Look", "doubt": "Doubt"}
 _KEEPS_GREY = ("Noise2Void", "CARE")
-_ALIKE = 0.95
+_STRAIGHT = 0.8
+"""Share of the variance around a straight line that a rising curve must leave for the line to be good enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,5 +306,6 @@ def _fit_of(
         return "affine" if method_of(record) in _KEEPS_GREY else "monotone"
     if step is not None:
         return "affine" if kind_of(step) in ("denoise", "restore") else "monotone"
-    alike = np.corrcoef(gaussian_filter(image, 2.0).ravel(), gaussian_filter(result, 2.0).ravel())[0, 1]
-    return "affine" if alike > _ALIKE else "monotone"
+    y, x = gaussian_filter(image, 2.0), gaussian_filter(result, 2.0)
+    bent, straight = (float(np.var(y - fit_result(y, x, fit))) for fit in ("monotone", "affine"))
+    return "affine" if bent > _STRAIGHT * straight else "monotone"
