@@ -77,7 +77,7 @@ def result_layers(result: EnhanceResult, view: LayerView, choices: Choices) -> l
     is_rgb = "S" in result.axes
     look: dict[str, Any] = {"rgb": True} if is_rgb else {"rgb": False, "colormap": view.colormap}
     if not is_rgb:
-        look["contrast_limits"] = view.contrast_limits if choices.strength == 0 else (0.0, 1.0)
+        look["contrast_limits"] = view.contrast_limits if choices.strength == 0 else _limits(result)
     layers: list[LayerTuple] = [
         (
             dims(result.image),
@@ -127,6 +127,15 @@ def result_layers(result: EnhanceResult, view: LayerView, choices: Choices) -> l
             )
         )
     return layers
+
+
+def _limits(result: EnhanceResult) -> tuple[float, float]:
+    """From 0 to 1; of a model that gives values of its own, from the smallest to the largest of some of them."""
+    if result.provenance.get("method") != "BioImage.IO model":
+        return 0.0, 1.0
+    some = np.asarray(result.image).ravel()[:: max(1, result.image.size // 100_000)]
+    low, high = float(np.nanmin(some)), float(np.nanmax(some))
+    return (low, high) if low < high else (low, low + 1.0)
 
 
 def count_objects(result: EnhanceResult) -> int:

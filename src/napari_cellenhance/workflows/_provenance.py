@@ -33,7 +33,7 @@ __all__ = [
 
 _METHODS = {
     "nunet": "NU-Net", "n2v": "Noise2Void", "care": "CARE", "semantic": "semantic filter", "aep": "AEP",
-    "voidseg": "VoidSeg", "stardist": "StarDist",
+    "voidseg": "VoidSeg", "stardist": "StarDist", "bioimageio": "BioImage.IO model",
 }  # fmt: skip
 """Recipe of a card → the method as people know it."""
 _METHOD_OF_STEP = {"denoise": "Noise2Void", "restore": "CARE", "separate": "semantic filter"}

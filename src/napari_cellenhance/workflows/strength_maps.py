@@ -28,8 +28,13 @@ def strength_of(request: EnhanceRequest, spec: FilterSpec) -> float:
     Raises
     ------
     ParameterError
-        No finite number; "auto" must have been replaced before.
+        No finite number; "auto" must have been replaced before. Dark objects, and a filter that takes grey values as
+        they are: it could not be told what is turned round.
     """
+    if request.objects_are_dark and spec.card is not None and spec.card.recipe == "bioimageio":
+        raise ParameterError(
+            f"“{spec.info.title}” takes grey values as they are; switch “objects are dark” off, or invert the image first"
+        )
     info = spec.info.strength
     if request.strength is None:
         return info.default

@@ -25,6 +25,7 @@ DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 _MAX_FILE_BYTES = 2_000_000_000
 _MAX_TOTAL_BYTES = 4_000_000_000
 _MAX_DESCRIPTION_BYTES = 1_000_000
+_MAX_VALUES = 200_000
 _SUFFIXES = (".pt", ".pth", ".torchscript", ".onnx", ".safetensors", ".npy", ".yaml", ".yml")
 _WHAT = "a package of the BioImage Model Zoo"
 _SHORT = {"batch": "b", "b": "b", "channel": "c", "c": "c", "z": "z", "y": "y", "x": "x"}
@@ -149,19 +150,34 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
 
     try:
         text = data.decode("utf-8")
-        # Aliases are how a few bytes of YAML become billions; descriptions have no need of them.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ManifestError(f"the description in {name} refers to parts of itself (YAML aliases); do not trust it")
-        found = yaml.safe_load(text)
+        n_values = _n_values(yaml.compose(text, Loader=yaml.SafeLoader))
+        found = yaml.safe_load(text) if n_values <= _MAX_VALUES else None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ManifestError(f"the description in {name} is not valid YAML ({reason})") from error
+    if n_values > _MAX_VALUES:
+        raise ManifestError(f"the description in {name} would grow beyond {_MAX_VALUES} values; do not trust it")
     if not isinstance(found, dict) or found.get("type", "model") != "model" or "weights" not in found:
         raise ManifestError(f"{name} describes no model; choose a model of the BioImage Model Zoo")
     version = str(found.get("format_version", ""))
     if not version.startswith(("0.4.", "0.5.")):
         raise ManifestError(f"{name} is of the format {version or 'unknown'}; this version reads 0.4 and 0.5")
     return {str(key): value for key, value in found.items()}
+
+
+def _n_values(node: Any) -> int:
+    """Values of a YAML document with all its references written out: how a few bytes become billions."""
+    counted: dict[int, int] = {}
+
+    def count(one: Any) -> int:
+        if id(one) not in counted:
+            counted[id(one)] = _MAX_VALUES + 1  # what refers to itself has no end
+            parts = one.value if isinstance(getattr(one, "value", None), list) else []
+            flat = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+            counted[id(one)] = 1 + sum(map(count, flat))
+        return counted[id(one)]
+
+    return count(node)
 
 
 def _tensors(description: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ It gets the image's own grey values, goes through the package's own steps, and g
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +144,10 @@ def open_network(kind: str, data: bytes, device: str = "cpu") -> Network:
     """
     if kind == "torchscript":
         try:
-            module = torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                # torch plans another format; this one is what packages hold.
+                warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+                module = torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise WeightsError(f"the TorchScript file cannot be read ({reason}); import the model again") from error
