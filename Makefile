@@ -16,8 +16,9 @@ TORCH ?= torch==2.13.0
 TORCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
+SOAK_ARGS ?=
 
-.PHONY: help demo test napari check format docs screenshots benchmark wheel clean
+.PHONY: help demo test napari check format docs screenshots soak benchmark wheel clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
@@ -53,6 +54,10 @@ docs: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warn
 screenshots: $(VENV)/.dev  ## draw the pictures of the documentation again
 	@scripts/system_packages.sh qt display
 	@scripts/with_display.sh $(BIN)/python scripts/screenshots.py
+
+soak: $(VENV)/.dev  ## use the docks 200 times at random, with interruptions; SOAK_ARGS="--help" tells more
+	@scripts/system_packages.sh qt display
+	@scripts/with_display.sh $(BIN)/python scripts/soak.py $(SOAK_ARGS)
 
 benchmark: $(VENV)/.dev  ## time our path against the published one; BENCHMARK_ARGS="--help" tells more
 	$(BIN)/python benchmarks/enhance.py $(BENCHMARK_ARGS)
