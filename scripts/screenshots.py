@@ -600,6 +600,50 @@ def show_compare(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.window.remove_dock_widget(panel)
 
 
+def show_trust(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """A result in which one nucleus was painted out, and one that is nowhere painted in."""
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    viewer.add_image(pixels, **{**kwargs, "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")})
+    dock = open_dock(viewer, filter_id)
+    dock.outputs.wants_labels.setChecked(False)
+    dock.run()
+    wait_for(lambda: dock.foot.run.isEnabled())
+    viewer.window.remove_dock_widget(dock)
+    result = viewer.layers["nuclei enhanced"]
+    result.data = tampered(result.data)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, COMPARE_DOCK)
+    panel.look_at_trust(result)
+    panel.trust.maps.setChecked(True)
+    panel.run()
+    wait_for(lambda: panel.foot.run.isEnabled())
+    viewer.layers.selection.active = viewer.layers["nuclei enhanced: objects in one only"]
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("trust")
+    viewer.window.remove_dock_widget(panel)
+
+
+def tampered(image: Any) -> Any:
+    """Without its largest round object, which appears again where there is most room."""
+    from scipy.ndimage import binary_dilation, distance_transform_edt, label, shift
+
+    image = np.array(image, np.float32)
+    labels, n = label(image > 0.5)
+    inner = [i for i in range(1, n + 1) if not set(np.flatnonzero(labels == i) % image.shape[1]) & {0, 1}]
+    areas = {i: int((labels == i).sum()) for i in inner}
+    chosen = labels == sorted(areas, key=areas.__getitem__)[len(areas) // 2]
+    ground = np.pad(~binary_dilation(labels > 0, iterations=3), 1)
+    room = distance_transform_edt(ground)[1:-1, 1:-1]
+    target = np.unravel_index(int(np.argmax(room)), room.shape)
+    place = binary_dilation(chosen, iterations=4)
+    piece = np.where(place, image, 0)
+    centre = [float(one.mean()) for one in np.nonzero(chosen)]
+    image[place] = float(np.median(image))
+    moved = shift(piece, [t - c for t, c in zip(target, centre, strict=True)], order=1)
+    return np.maximum(image, moved)
+
+
 def sharp_and_blurred(image: Any) -> Any:
     """Crops of nuclei as they are, the same out of focus, and the image between them."""
     from scipy.ndimage import binary_dilation
@@ -712,6 +756,7 @@ def take(arguments: argparse.Namespace) -> None:
         show_profile,
         show_reference,
         show_compare,
+        show_trust,
         show_teach,
         show_denoise,
         show_restore,

@@ -229,3 +229,13 @@ def test_the_terminal_needs_a_result_or_a_model(noisy: NDArray[np.uint16], tmp_p
     assert answer.exit_code == 2 and "--model" in answer.output
     answer = CliRunner().invoke(app, ["check", str(tmp_path / "in.tif"), "--model", "gaussian", "-q"])
     assert answer.exit_code == 0 and "Turned and flipped" in answer.output
+
+
+@pytest.mark.parametrize(("command", "more"), [("enhance", ["--model", "gaussian"]), ("denoise", [])])
+def test_commands_say_once_that_results_are_not_quantitative(command: str, more: list[str], tmp_path: Path) -> None:
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / "in" / name, np.random.default_rng(0).poisson(_clean()[:48, :48]).astype(np.uint16), "YX")
+    words = [command, str(tmp_path / "in"), str(tmp_path / "out"), *more]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0 and answer.output.count(NOT_QUANTITATIVE) == 1
+    assert NOT_QUANTITATIVE not in CliRunner().invoke(app, [*words, "--overwrite", "--quiet"]).output

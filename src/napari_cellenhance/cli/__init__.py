@@ -40,6 +40,7 @@ from napari_cellenhance.cli.words import (
     parse_settings,
     parse_strength,
     print_json,
+    remind,
     stoppable,
     tell_outcome,
 )  # fmt: skip
@@ -238,6 +239,7 @@ def enhance(
 
     with line, stoppable() as is_cancelled:
         result = files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    remind(result.outcomes, quiet)
     if report is not None:
         from napari_cellenhance.io.reports import write_json
 

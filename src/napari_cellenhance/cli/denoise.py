@@ -46,6 +46,7 @@ from napari_cellenhance.cli.words import (
     leave,
     parse_channels,
     parse_settings,
+    remind,
     stoppable,
     tell_outcome,
 )
@@ -184,6 +185,7 @@ def denoise(
 
     with line, stoppable() as is_cancelled:
         result = denoise_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    remind(result.outcomes, quiet)
     if report is not None:
         from napari_cellenhance.io.reports import write_json
 

@@ -51,6 +51,7 @@ from napari_cellenhance.cli.words import (
     leave,
     parse_channels,
     parse_settings,
+    remind,
     stoppable,
     tell_outcome,
 )
@@ -349,6 +350,7 @@ def restore(
 
     with line, stoppable() as is_cancelled:
         result = restore_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    remind(result.outcomes, quiet)
     if report is not None:
         from napari_cellenhance.io.reports import write_json
 

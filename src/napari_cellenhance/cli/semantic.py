@@ -32,6 +32,7 @@ from napari_cellenhance.cli.words import (
     parse_settings,
     parse_whole,
     parse_words,
+    remind,
     stoppable,
     tell_outcome,
 )
@@ -239,6 +240,7 @@ def separate(
 
     with line, stoppable() as is_cancelled:
         result = separate_files.run(request, on_progress=line.show, on_outcome=tell, is_cancelled=is_cancelled)
+    remind(result.outcomes, quiet)
     if report is not None:
         from napari_cellenhance.io.reports import write_json
 

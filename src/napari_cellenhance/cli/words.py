@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
 from napari_cellenhance.workflows.progress import Progress
-from napari_cellenhance.workflows.requests import SegmentOptions
+from napari_cellenhance.workflows.requests import NOT_QUANTITATIVE, SegmentOptions
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows._file_loop import FileOutcome
@@ -43,6 +43,7 @@ __all__ = [
     "parse_whole",
     "parse_words",
     "print_json",
+    "remind",
     "stoppable",
     "tell_outcome",
 ]
@@ -247,6 +248,12 @@ def leave(*, is_stopped: bool = False, is_failed: bool = False) -> None:
         raise typer.Exit(STOPPED)
     if is_failed:
         raise typer.Exit(FAILED)
+
+
+def remind(outcomes: Sequence[FileOutcome], is_quiet: bool) -> None:
+    """Say once what results are not for, if there are any."""
+    if not is_quiet and any(outcome.is_done for outcome in outcomes):
+        typer.echo(f"note: {NOT_QUANTITATIVE}", err=True)
 
 
 def tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:

@@ -11,7 +11,7 @@ from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK, Choices, LayerView
 from napari_cellenhance.widgets._preview import LivePreview
 from napari_cellenhance.widgets._preview_request import PreviewAsk
-from napari_cellenhance.widgets._results import LayerTuple, placed, quoted
+from napari_cellenhance.widgets._results import NOT_QUANTITATIVE, LayerTuple, placed, quoted
 from napari_cellenhance.widgets._teach_place import Window
 from napari_cellenhance.workflows.denoise_layers import DenoisedLayer, shown_range
 from napari_cellenhance.workflows.preview import PreviewResult
@@ -47,7 +47,9 @@ def done_sentence(found: list[DenoisedLayer], added: list[str], n_wanted: int) -
     start = "" if len(found) == n_wanted else f"Cancelled after {len(found)} of {n_wanted} images. "
     what = "New layer" if len(added) == 1 else "New layers"
     warnings = list(dict.fromkeys(warning for one in found for warning in one.result.warnings))
-    return " ".join([f"{start}{what}: {quoted(added)}, in the grey values of the original.", *warnings, CAUTION])
+    return " ".join(
+        [f"{start}{what}: {quoted(added)}, in the grey values of the original.", *warnings, CAUTION, NOT_QUANTITATIVE]
+    )
 
 
 class LearningImage:

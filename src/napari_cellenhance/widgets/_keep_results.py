@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_cellenhance.widgets._layers import METADATA_KEY, Choices, LayerView
-from napari_cellenhance.widgets._results import LayerTuple, placed, quoted
+from napari_cellenhance.widgets._results import NOT_QUANTITATIVE, LayerTuple, placed, quoted
 from napari_cellenhance.workflows.separate_layers import FoundObjects, SeparatedLayer, box_corners
 
 __all__ = ["BOXES", "LABELS", "MAX_BOXES", "OUTPUTS", "Place", "boxes_data", "kept_layers", "kept_sentence",
@@ -120,4 +120,6 @@ def kept_sentence(found: list[SeparatedLayer], added: list[str], n_wanted: int) 
     start = "" if len(found) == n_wanted else f"Cancelled after {len(found)} of {n_wanted} images. "
     what = "New layer" if len(added) == 1 else "New layers"
     warnings = list(dict.fromkeys(warning for one in found for warning in one.result.warnings))
-    return " ".join([f"{start}{what}: {quoted(added)}, in the grey values of the original.", *warnings])
+    return " ".join(
+        [f"{start}{what}: {quoted(added)}, in the grey values of the original.", *warnings, NOT_QUANTITATIVE]
+    )

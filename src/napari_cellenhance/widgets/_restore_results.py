@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_cellenhance.widgets._layers import METADATA_KEY, Choices, LayerView
-from napari_cellenhance.widgets._results import LayerTuple, placed, quoted
+from napari_cellenhance.widgets._results import NOT_QUANTITATIVE, LayerTuple, placed, quoted
 from napari_cellenhance.workflows.restore_layers import Doubt, RestoredLayer
 
 __all__ = ["DOUBT", "OUTPUTS", "doubt_record", "restored_layers", "restored_sentence"]
@@ -85,4 +85,4 @@ def restored_sentence(found: list[RestoredLayer], added: list[str], n_wanted: in
     warnings = list(dict.fromkeys(warning for one in found for warning in one.result.warnings))
     if any(one.result.uncertainty is None for one in found):
         warnings.append("This model knows no uncertainty, so there is none to show.")
-    return " ".join([f"{start}{what}: {quoted(added)}.", *warnings, CAUTION])
+    return " ".join([f"{start}{what}: {quoted(added)}.", *warnings, CAUTION, NOT_QUANTITATIVE])
