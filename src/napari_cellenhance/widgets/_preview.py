@@ -25,6 +25,7 @@ from napari_cellenhance.workflows.preview import PreviewResult, PreviewSession
 
 __all__ = ["LivePreview"]
 
+_FAR_ABOVE_1 = 4.0
 Source = Callable[[], tuple[Any, Choices, PluginSettings] | None]
 
 
@@ -259,6 +260,9 @@ class LivePreview(QObject):
             active = self._viewer.layers.selection.active
             if is_rgb:
                 kwargs = {k: v for k, v in kwargs.items() if k not in ("colormap", "contrast_limits")} | {"rgb": True}
+            elif kwargs["contrast_limits"] == (0.0, 1.0) and float(np.nanmax(image, initial=0.0)) > _FAR_ABOVE_1:
+                # A model that gives values of its own; ours keep to 0…1, or a little more.
+                kwargs["contrast_limits"] = (float(np.nanmin(image)), float(np.nanmax(image)))
             self._layer = self._viewer.add_image(image, **kwargs)
             if active is not None:
                 self._viewer.layers.selection.active = active
