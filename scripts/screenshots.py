@@ -604,7 +604,7 @@ def show_trust(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     """A result in which one nucleus was painted out, and one that is nowhere painted in."""
     viewer.layers.clear()
     ((pixels, kwargs, _),) = sample("nuclei")
-    viewer.add_image(pixels, **{**kwargs, "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")})
+    viewer.add_image(pixels[:256, :256], **{**kwargs, "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")})
     dock = open_dock(viewer, filter_id)
     dock.outputs.wants_labels.setChecked(False)
     dock.run()

@@ -19,6 +19,8 @@ __all__ = ["DIFFERENCE", "CompareForm", "is_result", "source_of"]
 
 DIFFERENCE = "difference"
 """Step in the record of a difference layer, which is no result of an image."""
+CHECK = "check"
+"""Step in the record of a map of the guards, which is none either."""
 _LIST_ROWS = 3
 
 
@@ -29,7 +31,7 @@ def _record(layer: Any) -> Mapping[str, Any]:
 
 def is_result(layer: Any) -> bool:
     """Whether a layer is an image that this plugin made out of another one."""
-    return is_enhanced(layer) and _record(layer).get("step") != DIFFERENCE
+    return is_enhanced(layer) and _record(layer).get("step") not in (DIFFERENCE, CHECK)
 
 
 def source_of(layer: Any, layers: list[Any]) -> Any:
