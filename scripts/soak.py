@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -238,7 +239,12 @@ def soak(n_runs: int, seed: int, plate: Path, say: Callable[[str], None], *, dra
     said: Counter[str] = Counter()
     stuck: list[str] = []
     started = time.monotonic()
+    stop = threading.Event()
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wish, lambda *_: stop.set())  # ends early, with a report
     for number in range(n_runs):
+        if stop.is_set():
+            break
         while len(viewer.layers) > dice.randrange(4):
             viewer.layers.pop(0)
         title = DOCKS[number % len(DOCKS)] if number < len(DOCKS) else dice.choice(DOCKS)
