@@ -67,7 +67,7 @@ def test_a_true_result_is_fine_and_says_what_it_is_not_for(noisy: NDArray[np.uin
 def test_an_object_removed_and_one_added_are_doubted_and_mapped(noisy: NDArray[np.uint16]) -> None:
     removed = check(_request(noisy, _clean(PLACES[1:])))
     assert _levels(removed) == {"residual": "doubt", "objects": "doubt"}
-    assert "less light" in to_text(removed) and "1 clear objects of the image are not in the result" in to_text(removed)
+    assert "less light" in to_text(removed) and "1 clear object of the image is not in the result" in to_text(removed)
     assert _map(removed, "structure in the residual")[20, 24] == 1 == _map(removed, "objects in one only")[20, 24]
     added = check(_request(noisy, _clean((*PLACES, (46, 46)))))
     assert _levels(added) == {"residual": "doubt", "objects": "doubt"} and "1 more light" in to_text(added)
@@ -233,6 +233,7 @@ def test_the_terminal_needs_a_result_or_a_model(noisy: NDArray[np.uint16], tmp_p
 
 @pytest.mark.parametrize(("command", "more"), [("enhance", ["--model", "gaussian"]), ("denoise", [])])
 def test_commands_say_once_that_results_are_not_quantitative(command: str, more: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
     for name in ("a.tif", "b.tif"):
         write(tmp_path / "in" / name, np.random.default_rng(0).poisson(_clean()[:48, :48]).astype(np.uint16), "YX")
     words = [command, str(tmp_path / "in"), str(tmp_path / "out"), *more]

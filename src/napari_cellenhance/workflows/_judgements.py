@@ -56,7 +56,8 @@ def judge_objects(found: SupportCheck) -> Finding:
     if found.n_unsupported:
         parts.append(f"{found.n_unsupported} of {found.n_objects} objects of the result are not shown by the image")
     if found.n_lost:
-        parts.append(f"{found.n_lost} clear objects of the image are not in the result")
+        objects = "clear object of the image is" if found.n_lost == 1 else "clear objects of the image are"
+        parts.append(f"{found.n_lost} {objects} not in the result")
     return Finding(guard="objects", level="doubt", sentence=f"{'; '.join(parts)}.", numbers=numbers)
 
 
