@@ -189,8 +189,8 @@ class ModelCard(_Card):
     threshold : float or None
         Of models that find objects: probability above which there is one, as the training chose it.
     input_ranges : dict of str to (float, float)
-        Smallest and largest value of each trait (see ``core.input_traits``) over the training images; empty where nobody
-        measured them.
+        Smallest and largest value of each trait (see ``core.input_traits``) over the training images; empty where none
+        was measured.
     training, scores : dict
         Free-form record (data, seed, steps, losses) and measured results.
     bundled : bool
