@@ -119,9 +119,7 @@ def import_exported(path: str | os.PathLike[str], *, model_id: str | None = None
     from napari_cellenhance.zoo.weights import load_card_file, save_user_model
 
     if read_user_card(path).recipe == "bioimageio":
-        raise ManifestError(
-            "a model that came as a package of the zoo is imported from that package, not its card"
-        )
+        raise ManifestError("a model that came as a package of the zoo is imported from that package, not its card")
     card, module = load_card_file(path)
     wanted = model_id or card.id
     if wanted in {known.id for known in list_models()}:
