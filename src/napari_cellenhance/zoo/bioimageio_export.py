@@ -181,9 +181,7 @@ def _description(
         "name": _plain(card.title),
         "description": shown[:1000],
         "authors": [{"name": name} for name in authors or ("napari-cellenhance developers",)],
-        "cite": [
-            {"text": card.citation or card.title, "url": "https://github.com/napari-cellenhance/napari-cellenhance"}
-        ],
+        "cite": [{"text": card.citation or card.title, "url": _PAPERS[card.recipe]}],
         **({"license": licence} if licence else {}),
         "documentation": _file("README.md", files),
         "attachments": [_file(f"{OUR_CONFIG}.safetensors", files)],
@@ -204,7 +202,16 @@ def _description(
 _TASKS = {
     "nunet": "image-enhancement", "n2v": "denoising", "care": "image-restoration", "semantic": "image-restoration",
     "aep": "semantic-segmentation", "voidseg": "semantic-segmentation",
-}  # fmt: skip
+}
+_PAPERS = {
+    "nunet": "https://doi.org/10.1109/ICCVW60793.2023.00420",
+    "aep": "https://doi.org/10.1038/s41598-024-53411-7",
+    "n2v": "https://arxiv.org/abs/2211.08512",
+    "care": "https://doi.org/10.1038/s41592-018-0216-7",
+    "semantic": "https://arxiv.org/abs/1909.00691",
+    "voidseg": "https://arxiv.org/abs/1911.12239",
+}
+"""Where the paper of a method is found; a package of the zoo has to say."""  # fmt: skip
 
 
 def _input(steps: list[dict[str, Any]], least_px: int, grid_px: int) -> dict[str, Any]:
