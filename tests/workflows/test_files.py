@@ -237,7 +237,8 @@ def test_a_broken_file_is_recorded_and_the_next_one_starts(plate: Path, tmp_path
     for name in ("cut.tif", "empty.png", "liar.png"):
         assert name in errors[name]
         assert "\n" not in errors[name]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.ome.tif", "a.recipe.json", "b.ome.tif", "b.recipe.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.ome.tif", "a.recipe.json", "b.ome.tif", "b.recipe.json"]
 
 
 def test_existing_results_are_refused_unless_asked(plate: Path, tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_a_cancel_before_the_first_byte_keeps_the_beginning(tiny_zoo: Any, monke
         get(tiny_zoo, "ranges", is_cancelled=lambda: True)
     assert part.read_bytes() == before
 
+
 @pytest.mark.parametrize("behaviour", FAULTS)
 def test_a_good_cached_file_is_never_replaced(tiny_zoo: Any, behaviour: str) -> None:
     good = get(tiny_zoo)

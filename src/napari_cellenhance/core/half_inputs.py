@@ -186,7 +186,7 @@ def compare_halves(
     both = np.stack([a, b])
     if both.min() == both.max():
         return HalvesCheck(difference, flags, 0, 0, float(is_apart.mean()))
-    level = threshold_otsu(both)
+    level = threshold_otsu(both)  # type: ignore[no-untyped-call]
     n_objects = n_alone = 0
     for value, (own, other) in enumerate(((a, b), (b, a)), start=1):
         alone, n, n_lonely = _alone(own > level, other > level)

@@ -197,7 +197,7 @@ def saturated_share(plane: NDArray[np.generic]) -> float:
     if image.dtype.kind == "b" or n_top < 5e-4 * image.size:
         return 0.0
     step = 1.0 if image.dtype.kind in "ui" else float(np.ptp(image)) / 255
-    near = np.asarray(image, np.float64)[(image < top) & (image >= float(top) - 16 * step)]
+    near = np.asarray(image, np.float64)[(image < top) & (np.asarray(image, np.float64) >= float(top) - 16 * step)]
     if np.ptp(image) <= 16 * step or n_top > 0.5 * image.size:
         return 0.0
     counts = np.bincount(np.minimum(((float(top) - near) / step).astype(int), 16), minlength=17)
@@ -216,8 +216,8 @@ def is_empty(plane: NDArray[np.generic]) -> bool:
     -----
     A cubic surface, and what varies over more than 24 px, is taken off. White noise of the standard deviation of [1]_,
     smoothed with σ s, has the standard deviation σ/(2·√π·s); no pixel may exceed what 99.9 % of such images keep to,
-    at 1.5 and 4 px, nor the smoothed image vary by more than a quarter more. Noise that is correlated between pixels counts
-    as structure.
+    at 1.5 and 4 px, nor the smoothed image vary by more than a quarter more. Noise that is correlated between pixels
+    counts as structure.
     """
     from scipy.ndimage import gaussian_filter
     from scipy.stats import norm

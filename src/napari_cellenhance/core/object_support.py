@@ -108,7 +108,7 @@ def _objects(image: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp], int
     if image.min() == image.max():
         nothing = np.zeros(image.shape, np.intp)
         return nothing, nothing, 0
-    labels, n = label(image > threshold_otsu(image))
+    labels, n = label(image > threshold_otsu(image))  # type: ignore[no-untyped-call]
     areas = np.bincount(labels.ravel(), minlength=n + 1)
     order = np.zeros(n + 1, np.intp)
     large = [number for number in range(1, n + 1) if areas[number] >= _MIN_OBJECT_PX]

@@ -95,4 +95,5 @@ def _weight(*shape: int) -> torch.Tensor:
     values = torch.sin(torch.arange(n, dtype=torch.float64) * 12.9898) * 43758.5453
     values = (values - values.floor() - 0.5).float().reshape(shape)
     fan_in = n // shape[0]
-    return values * (24.0 / fan_in) ** 0.5
+    scale: float = (24.0 / fan_in) ** 0.5
+    return values * scale

@@ -105,9 +105,7 @@ class LookTab(MeasureTab):
         self.rate.setSuffix(" images / s")
         self.rate.setSpecialValueText(f"by hand ({BLINK_KEY.upper()})")
         self.rate.setAccessibleName("Rate")
-        self.rate.setToolTip(
-            f"Images in a second; 0 leaves it to the key {BLINK_KEY.upper()} (click the image first)."
-        )
+        self.rate.setToolTip(f"Images in a second; 0 leaves it to the key {BLINK_KEY.upper()} (click the image first).")
         self.shown = QLabel()
         self.shown.setWordWrap(True)
         self.link = _combo(_LINKS, "Linked contrast")

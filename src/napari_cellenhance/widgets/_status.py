@@ -13,6 +13,7 @@ from napari_cellenhance.workflows.progress import Progress
 
 __all__ = ["ALARM", "StatusFoot", "alarm", "progress_text"]
 
+
 def progress_text(progress: Progress) -> str:
     """Say where a run is: message, count, remaining time."""
     parts = [progress.message] if progress.message else []

@@ -75,7 +75,7 @@ def agreement_of(rerun: Rerun, share: float, gain: float | None, offset: float) 
     maps: list[NamedMap] = []
     beside: dict[str, NDArray[Any]] = {}
     try:
-        results = []
+        results: list[NDArray[Any]] = []
         for copy, back in half_inputs.symmetries(rerun.plane):
             made, pictures = rerun.make(copy)
             if not results:

@@ -203,6 +203,7 @@ def _denoising(request: EvaluateCareRequest, method: str) -> Any:
 
 
 def _restoring(request: EvaluateCareRequest, method: str) -> Any:
+    from napari_cellenhance.core.affine_fit import PairMoments
     from napari_cellenhance.core.normalize import fit_normalizer
     from napari_cellenhance.core.recipes.care import within_half
     from napari_cellenhance.workflows import restore
@@ -211,6 +212,8 @@ def _restoring(request: EvaluateCareRequest, method: str) -> Any:
     if opened.restorer.n_dims != 2:
         raise ParameterError(f"the model {method!r} restores volumes; only planes are scored here")
     card = opened.card.normalization
+    recipe = opened.card.training.get("recipe")
+    is_matched = isinstance(recipe, dict) and recipe.get("clean_scale") == "poor"
 
     def apply(pair: LearningPair) -> _Made:
         job = restore.RestoreRequest(image=pair.poor, axes="YX", repeats=request.repeats)
@@ -218,10 +221,16 @@ def _restoring(request: EvaluateCareRequest, method: str) -> Any:
         note = f"{request.repeats} times" if request.repeats > 1 else ""
         if found.uncertainty is None:
             return _Made(found.image, note)
-        # Both in the units of the training: poor and clean image each by its own percentiles.
-        of_poor, of_clean = (fit_normalizer(card.name, image, **card.parameters) for image in (pair.poor, pair.clean))
+        # Both in the units of the training: the clean image by its own percentiles, or in grey values of the poor one.
+        of_poor = fit_normalizer(card.name, pair.poor, **card.parameters)
         low, high = of_poor.denormalize(np.array([0.0, 1.0]))
-        error = of_poor.normalize(found.image) - of_clean.normalize(pair.clean)
+        if is_matched:
+            moments = PairMoments()
+            moments.add(pair.clean, pair.poor)
+            clean = of_poor.normalize(moments.slope * pair.clean + moments.offset)
+        else:
+            clean = fit_normalizer(card.name, pair.clean, **card.parameters).normalize(pair.clean)
+        error = of_poor.normalize(found.image) - clean
         return _Made(found.image, note, within_half(error, found.uncertainty / (high - low)))
 
     return apply

@@ -33,7 +33,8 @@ def strength_of(request: EnhanceRequest, spec: FilterSpec) -> float:
     """
     if request.objects_are_dark and spec.card is not None and spec.card.recipe == "bioimageio":
         raise ParameterError(
-            f"“{spec.info.title}” takes grey values as they are; switch “objects are dark” off, or invert the image first"
+            f"“{spec.info.title}” takes grey values as they are; switch “objects are dark” off, or invert the image "
+            "first"
         )
     info = spec.info.strength
     if request.strength is None:

@@ -200,8 +200,12 @@ def _description(
 
 
 _TASKS = {
-    "nunet": "image-enhancement", "n2v": "denoising", "care": "image-restoration", "semantic": "image-restoration",
-    "aep": "semantic-segmentation", "voidseg": "semantic-segmentation",
+    "nunet": "image-enhancement",
+    "n2v": "denoising",
+    "care": "image-restoration",
+    "semantic": "image-restoration",
+    "aep": "semantic-segmentation",
+    "voidseg": "semantic-segmentation",
 }
 _PAPERS = {
     "nunet": "https://doi.org/10.1109/ICCVW60793.2023.00420",
