@@ -184,7 +184,9 @@ def test_names_that_the_shell_has_listed(folder: Path, picture: NDArray[np.uint1
         write(folder / name, picture, "YX", dtype="keep")
     result = call("enhance", folder / "a.tif", folder / "b.tif", folder / "out", "--model", "gamma")
     assert result.exit_code == 0
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.ome.tif", "b.ome.tif"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "a.ome.tif", "a.recipe.json", "b.ome.tif", "b.recipe.json",
+    ]  # fmt: skip
 
 
 def test_existing_results_need_a_word(tmp_path: Path, picture: NDArray[np.uint16]) -> None:

@@ -253,7 +253,7 @@ def leave(*, is_stopped: bool = False, is_failed: bool = False) -> None:
 def remind(outcomes: Sequence[FileOutcome], is_quiet: bool) -> None:
     """Say once what results are not for, if there are any."""
     if not is_quiet and any(outcome.is_done for outcome in outcomes):
-        typer.echo(f"note: {NOT_QUANTITATIVE}", err=True)
+        typer.echo(f"note: {NOT_QUANTITATIVE}")
 
 
 def tell_outcome(outcome: FileOutcome, is_quiet: bool) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.io._tiff import translated
 from napari_cellenhance.io.json_ready import load_json
 
 __all__ = ["check_settings", "chosen_rows", "read_arrays", "read_index", "read_page", "read_source_list"]
@@ -156,6 +155,8 @@ def read_page(path: Path, page: int) -> NDArray[Any]:
         No such file or page, or a damaged one.
     """
     import tifffile
+
+    from napari_cellenhance.io._tiff import translated
 
     try:
         with translated(path):
