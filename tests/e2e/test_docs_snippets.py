@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from napari_cellenhance.cli import app
 from napari_cellenhance.io.images import write
 
 PAGE = Path(__file__).parents[2] / "docs" / "usage" / "terminal.md"
-
-
-HELP_PAGES = (
-    (), ("enhance",), ("measure",), ("persistence",), ("train", "nunet"), ("evaluate", "nunet"), ("models", "list"),
-    ("models", "import"), ("demo",), ("segment",), ("train", "aep"), ("train", "voidseg"), ("denoise",),
-    ("train", "n2v"), ("evaluate", "n2v"), ("crops",), ("compare",), ("batch",),
-    ("train", "semantic"), ("separate",), ("profile",), ("evaluate", "semantic"),
-)  # fmt: skip
 
 
 def commands() -> list[str]:
@@ -54,10 +48,16 @@ def test_every_command_of_the_page_works(
     assert [name for name in promised if not Path(name).is_file()] == []
 
 
+def _pages_of_help(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command and group of commands, as the words that lead to it."""
+    below = getattr(command, "commands", {})
+    return [words, *(page for name, one in below.items() for page in _pages_of_help(one, (*words, name)))]
+
+
 def test_every_option_of_the_page_exists() -> None:
     named = set(re.findall(r"--[a-z][a-z-]*", PAGE.read_text(encoding="utf-8")))
     runner = CliRunner()
-    pages = [runner.invoke(app, [*words, "--help"]) for words in HELP_PAGES]
+    pages = [runner.invoke(app, [*words, "--help"]) for words in _pages_of_help(get_command(app))]
     assert all(page.exit_code == 0 for page in pages)
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(page.stdout for page in pages)))
     assert named <= known, named - known
