@@ -133,8 +133,11 @@ def test_noise_can_be_added_to_clean_images(pairs: Path, tmp_path: Path) -> None
     assert good.max() == pytest.approx(255) and good.min() == 0
     expected = 255**2 * (good.mean() / 255 / 20 + 0.01)
     assert np.var(noisy - good) == pytest.approx(expected, rel=0.1)
-    for wrong in ({"sigma": 1, "photons": 2}, {"loud": 1}):
-        with pytest.raises(ParameterError, match="expected sigma, or photons"):
+    for wrong, said in (
+        ({"sigma": 1, "photons": 2}, "expected sigma, or photons"),
+        ({"loud": 1}, r"the noise of '.*' has unknown settings \['loud'\]; known are"),
+    ):
+        with pytest.raises(ParameterError, match=said):
             read_with(wrong)
 
 
@@ -145,5 +148,5 @@ def test_pairs_that_do_not_fit_are_named(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text(json.dumps({"sources": [{"name": "x", "noisy": {}}]}))
     with pytest.raises(ParameterError, match="either noisy or noise"):
         read_pairs(tmp_path / "bad.json")
-    with pytest.raises(ImageError, match="neither a folder nor"):
+    with pytest.raises(ImageError, match="neither a folder of images nor"):
         read_pairs(tmp_path / "nothing.json")

@@ -216,7 +216,7 @@ def test_files_get_an_image_and_its_uncertainty(model: str, tmp_path: Path) -> N
     result = restore_files.run(request)
     assert result.n_failed == 0
     assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == [
-        "a.ome.tif", "a_uncertainty.ome.tif", "b.ome.tif", "b_uncertainty.ome.tif"
+        "a.ome.tif", "a.recipe.json", "a_uncertainty.ome.tif", "b.ome.tif", "b.recipe.json", "b_uncertainty.ome.tif",
     ]  # fmt: skip
     image, sigma = read(tmp_path / "clean" / "a.ome.tif"), read(tmp_path / "clean" / "a_uncertainty.ome.tif")
     assert image.image.dtype == np.uint16 and sigma.image.dtype == np.float32 and sigma.image.min() > 0
@@ -227,7 +227,7 @@ def test_files_get_an_image_and_its_uncertainty(model: str, tmp_path: Path) -> N
     assert again.n_failed == 2 and "exists already" in again.outcomes[0].error
     plain = replace(request, target=tmp_path / "plain", has_uncertainty=False)
     restore_files.run(plain)
-    assert len(list((tmp_path / "plain").iterdir())) == 2
+    assert len(list((tmp_path / "plain").glob("*.tif"))) == 2
 
 
 def test_models_that_do_not_restore_are_refused(model: str, request_: CareRequest) -> None:

@@ -86,7 +86,7 @@ def _with_noise(name: str, planes: list[NDArray[Any]], noise: Mapping[str, Any])
     from napari_cellenhance.core.noise import gaussian, poisson_gaussian
     from napari_cellenhance.core.sources import stretch
 
-    check_settings(noise, _NOISE, "noise")
+    check_settings(noise, _NOISE, f"noise of {name!r}")
     if ("sigma" in noise) == ("photons" in noise):
         raise ParameterError(f"the noise of {name!r} is {dict(noise)}; expected sigma, or photons and read_sigma")
     rng = np.random.default_rng(int(noise.get("seed", 0)))

@@ -99,14 +99,14 @@ def check_settings(settings: Any, known: Collection[str], what: str = "source") 
     """
     if not isinstance(settings, Mapping):
         raise ParameterError(f"a {what} is {settings!r:.60}; expected an object with some of {sorted(known)}")
-    name = settings.get("name")
+    whose = f"{what} {settings['name']!r:.60}" if "name" in settings else what
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ParameterError(f"the {what} {name!r:.60} has unknown settings {unknown}; known are {sorted(known)}")
+        raise ParameterError(f"the {whose} has unknown settings {unknown}; known are {sorted(known)}")
     for key, value in settings.items():
         is_right, wanted = _SETTINGS[key]
         if not is_right(value):
-            raise ParameterError(f"the {what} {name!r:.60}: {key} is {value!r:.60}; expected {wanted}")
+            raise ParameterError(f"the {whose}: {key} is {value!r:.60}; expected {wanted}")
 
 
 def read_index(path: Path) -> list[Mapping[str, Any]]:
