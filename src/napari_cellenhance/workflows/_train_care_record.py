@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "publish", "write_exposures"]
 
 CITATION = "Weigert et al., Content-aware image restoration, Nat. Methods 15, 2018"
-MEASURED_PX = 500_000
+MEASURED_PX = 2_000_000
 """Pixels of the validation images that are restored as a whole to measure on."""
 _SUMMARY = "Restores images that are noisy and blurred; learned from pairs of poor and clean images."
 _STRENGTH_HELP = "0 shows the image itself, 1 what the network makes of it."

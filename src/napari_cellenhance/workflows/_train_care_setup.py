@@ -192,7 +192,7 @@ def _recipe_settings(request: CareRequest) -> CareTraining:
 def aside(setup: CareSetup, max_px: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Validation images, poor and clean, normalised: as many whole ones as have ``max_px`` pixels together.
 
-    The first is cut to a window where it alone is larger.
+    They are taken in an order that is mixed, and always the same: neighbours show the same sample. The first is cut to a window where it alone is larger.
 
     Raises
     ------
@@ -201,7 +201,9 @@ def aside(setup: CareSetup, max_px: int) -> list[tuple[NDArray[np.float32], NDAr
     """
     found: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     n_px = 0
-    for poor, clean in setup.recipe.normalised_aside:
+    kept = setup.recipe.normalised_aside
+    for i in np.random.default_rng(0).permutation(len(kept)):
+        poor, clean = kept[int(i)]
         if found and n_px + clean.size > max_px:
             break
         window = _middle(clean.shape, max_px)
