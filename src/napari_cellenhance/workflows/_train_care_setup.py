@@ -192,8 +192,8 @@ def _recipe_settings(request: CareRequest) -> CareTraining:
 def aside(setup: CareSetup, max_px: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Validation images, poor and clean, normalised: as many whole ones as have ``max_px`` pixels together.
 
-    They are taken in an order that is mixed, and always the same: neighbours show the same sample. The first is cut to a
-    window where it alone is larger.
+    They are taken in an order that is mixed, and always the same: neighbours show the same sample. The first is cut
+    to a window where it alone is larger.
 
     Raises
     ------
