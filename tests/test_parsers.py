@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ from napari_cellenhance.workflows.batch_recipe import read_recipe
 from napari_cellenhance.workflows.crop_files import read_steps
 from napari_cellenhance.workflows.noisy_images import read_files
 from napari_cellenhance.workflows.painted_files import read_painted_files
+from napari_cellenhance.zoo.bioimageio_package import read_package
 from napari_cellenhance.zoo.import_official import open_checkpoint
 from napari_cellenhance.zoo.manifest import manifest_path, read_manifest, read_user_card
 from napari_cellenhance.zoo.official_archive import read_archive
@@ -349,6 +351,14 @@ def resume(path: Path) -> None:
         assert {type(line) for line in (journal.header, *journal.entries)} == {dict}
 
 
+def make_package(folder: Path, compression: int) -> Path:
+    path = folder / "package.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("rdf.yaml", "type: model\nformat_version: 0.5.3\nname: n\nweights: {}\n")
+        archive.writestr("weights.pt", checkpoint())
+    return path
+
+
 def open_archive(path: Path) -> None:
     for one in read_archive(path):
         open_checkpoint(one)
@@ -398,6 +408,8 @@ PARSERS = (
     Parser("archive zip", make_zip, open_archive, flip),
     Parser("archive tar", make_tar, open_archive, flip),
     Parser("checkpoint", make_model, open_archive, flip),
+    Parser("package deflated", partial(make_package, compression=zipfile.ZIP_DEFLATED), read_package, flip),
+    Parser("package lzma", partial(make_package, compression=zipfile.ZIP_LZMA), read_package, flip),
     Parser("weights", make_weights, load_state, change_header),
     Parser("metadata of weights", make_weights, read_metadata, change_header),
     Parser("OME-Zarr 0.5", make_store("0.5"), read_lazily, change_json, "zarr.json"),

@@ -15,6 +15,8 @@ from napari_cellenhance.workflows.preview import PreviewRequest, PreviewResult
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, EnhanceResult
 
+PANELS_END_MS = 30_000
+
 
 class FakeSession:
     """Answers with a constant picture whose value is the strength divided by ten."""
@@ -119,19 +121,24 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, session: FakeSession) -> Iterator[Callable[[Any], Any]]:
-    """Make panels, and take them down afterwards as closing their dock does."""
-    from napari_cellenhance.widgets.enhance import EnhancePanel
-
+def keep_panel(qtbot: Any) -> Iterator[Callable[[Any], Any]]:
+    """Look after a panel, and take it down afterwards as closing its dock does."""
     panels: list[Any] = []
 
-    def make(viewer: Any) -> Any:
-        panel = EnhancePanel(viewer, session)
+    def keep(panel: Any) -> Any:
         qtbot.addWidget(panel)
         panels.append(panel)
         return panel
 
-    yield make
+    yield keep
     for panel in panels:
         panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=5000)
+    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PANELS_END_MS)
+
+
+@pytest.fixture
+def make_panel(session: FakeSession, keep_panel: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make panels of the Enhance dock."""
+    from napari_cellenhance.widgets.enhance import EnhancePanel
+
+    return lambda viewer: keep_panel(EnhancePanel(viewer, session))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +59,14 @@ def plate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def make(monkeypatch: pytest.MonkeyPatch, keep_panel: Any) -> Callable[..., Any]:
     monkeypatch.setattr(_batch_images, "_LOOK_AFTER_MS", 0)
-    panels: list[Any] = []
 
     def make_panel(viewer: Any = None) -> Any:
-        panel = dock.BatchPanel(viewer or ViewerModel())
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: Any = keep_panel(dock.BatchPanel(viewer or ViewerModel()))
         return panel
 
-    yield make_panel
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=30000)
+    return make_panel
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFileDialog, QPushButton
 
-from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets.compare import ComparePanel
 
 MakePanel = Callable[[Any], ComparePanel]
@@ -24,19 +23,12 @@ RECORD = {"cellenhance": {"title": "NU-Net", "strength": 8.0, "source": {"name":
 
 
 @pytest.fixture
-def make_panel(qtbot: Any) -> Iterator[MakePanel]:
-    panels: list[ComparePanel] = []
-
+def make_panel(keep_panel: Any) -> MakePanel:
     def make(viewer: Any) -> ComparePanel:
-        panel = ComparePanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: ComparePanel = keep_panel(ComparePanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    return make
 
 
 def fill(viewer: Any) -> Any:

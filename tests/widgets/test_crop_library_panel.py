@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_cellenhance.core.crop_library import CropClass
 from napari_cellenhance.io.crop_folders import read_library
-from napari_cellenhance.widgets import _worker, crop_library
+from napari_cellenhance.widgets import crop_library
 from napari_cellenhance.widgets._crop_grid import MIME, numbers_of
 from napari_cellenhance.widgets._crop_layers import OVERLAY
 from napari_cellenhance.widgets._crop_overlay import CLASS_COLOURS
@@ -50,19 +50,12 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any) -> Iterator[MakePanel]:
-    panels: list[CropPanel] = []
-
+def make_panel(keep_panel: Any) -> MakePanel:
     def make(viewer: Any) -> CropPanel:
-        panel = CropPanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: CropPanel = keep_panel(CropPanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

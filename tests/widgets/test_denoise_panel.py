@@ -59,22 +59,16 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePanel]:
+def make_panel(monkeypatch: pytest.MonkeyPatch, keep_panel: Any) -> MakePanel:
     for module in (_learning_dock, _model_now, _denoise_now):
         monkeypatch.setattr(module, "read_settings", lambda: _settings.PluginSettings(device="cpu"))
     monkeypatch.setattr(_denoise_run, "N2VRequest", lambda **fields: N2VRequest(**{**fields, **SMALL}))
-    panels: list[DenoisePanel] = []
 
     def make(viewer: Any) -> DenoisePanel:
-        panel = DenoisePanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: DenoisePanel = keep_panel(DenoisePanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.io.crop_folders import write_crops
-from napari_cellenhance.widgets import _keep_now, _keep_run, _learning_dock, _model_now, _settings, _worker
+from napari_cellenhance.widgets import _keep_now, _keep_run, _learning_dock, _model_now, _settings
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK
 from napari_cellenhance.widgets.keep import KeepPanel
 from napari_cellenhance.workflows.catalog import list_filters
@@ -100,16 +100,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePanel]:
+def make_panel(monkeypatch: pytest.MonkeyPatch, keep_panel: Any) -> MakePanel:
     for module in (_learning_dock, _model_now, _keep_now):
         monkeypatch.setattr(module, "read_settings", lambda: _settings.PluginSettings(device="cpu"))
     monkeypatch.setattr(_keep_run, "SemanticRequest", lambda **fields: SemanticRequest(**{**fields, **SMALL}))
-    panels: list[KeepPanel] = []
 
     def make(viewer: Any, folder: Path | None = None) -> KeepPanel:
-        panel = KeepPanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: KeepPanel = keep_panel(KeepPanel(viewer))
         settings = panel.settings
         settings.time.setCurrentIndex(settings.time.count() - 1)
         settings.n_steps.setValue(2)
@@ -119,10 +116,7 @@ def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePane
             settings.crops.folder.setText(str(folder))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox
 
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets.measure import MeasurePanel
 
 MakePanel = Callable[[Any], MeasurePanel]
@@ -25,19 +24,12 @@ def text_of(panel: MeasurePanel) -> str:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any) -> Iterator[MakePanel]:
-    panels: list[MeasurePanel] = []
-
+def make_panel(keep_panel: Any) -> MakePanel:
     def make(viewer: Any) -> MeasurePanel:
-        panel = MeasurePanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: MeasurePanel = keep_panel(MeasurePanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    return make
 
 
 @pytest.fixture

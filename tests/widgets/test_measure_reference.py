@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cellenhance.core import metrics
-from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets.measure import MeasurePanel
 
 MakePanel = Callable[[Any], MeasurePanel]
@@ -24,20 +23,13 @@ def text_of(panel: MeasurePanel) -> str:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any) -> Iterator[MakePanel]:
-    panels: list[MeasurePanel] = []
-
+def make_panel(keep_panel: Any) -> MakePanel:
     def make(viewer: Any) -> MeasurePanel:
-        panel = MeasurePanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: MeasurePanel = keep_panel(MeasurePanel(viewer))
         panel.tabs.setCurrentWidget(panel.reference)
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    return make
 
 
 @pytest.fixture

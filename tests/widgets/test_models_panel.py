@@ -43,19 +43,12 @@ def own_model(model_id: str = "mine", **changes: Any) -> Any:
 
 
 @pytest.fixture
-def make(qtbot: Any) -> Iterator[Callable[..., Any]]:
-    panels: list[Any] = []
-
+def make(keep_panel: Any) -> Callable[..., Any]:
     def make_panel(viewer: Any = None) -> Any:
-        panel = dock.ModelsPanel(viewer or ViewerModel())
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: Any = keep_panel(dock.ModelsPanel(viewer or ViewerModel()))
         return panel
 
-    yield make_panel
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=20_000)
+    return make_panel
 
 
 def finish(qtbot: Any, panel: Any) -> str:

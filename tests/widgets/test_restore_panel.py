@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_cellenhance.core.microscope import LEVELS
 from napari_cellenhance.io.images import write
-from napari_cellenhance.widgets import _learning_dock, _model_now, _restore_now, _restore_run, _settings, _worker
+from napari_cellenhance.widgets import _learning_dock, _model_now, _restore_now, _restore_run, _settings
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK
 from napari_cellenhance.widgets.restore import RestorePanel
 from napari_cellenhance.workflows.catalog import list_filters
@@ -57,26 +57,20 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePanel]:
+def make_panel(monkeypatch: pytest.MonkeyPatch, keep_panel: Any) -> MakePanel:
     for module in (_learning_dock, _model_now, _restore_now):
         monkeypatch.setattr(module, "read_settings", lambda: _settings.PluginSettings(device="cpu"))
     options = {"recipe_options": {"n_validation": 3}}
     monkeypatch.setattr(_restore_run, "CareRequest", lambda **fields: CareRequest(**{**fields, **SMALL, **options}))
-    panels: list[RestorePanel] = []
 
     def make(viewer: Any) -> RestorePanel:
-        panel = RestorePanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: RestorePanel = keep_panel(RestorePanel(viewer))
         panel.settings.time.setCurrentIndex(panel.settings.time.count() - 1)
         panel.settings.n_steps.setValue(2)
         panel.settings.patch_px.setValue(16)
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

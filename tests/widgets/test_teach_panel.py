@@ -159,22 +159,16 @@ def session() -> FakeSession:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch, session: FakeSession) -> Iterator[MakePanel]:
+def make_panel(monkeypatch: pytest.MonkeyPatch, session: FakeSession, keep_panel: Any) -> MakePanel:
     for module in (dock, _teach_segment):
         monkeypatch.setattr(module, "read_settings", lambda: _settings.PluginSettings(device="cpu"))
     monkeypatch.setattr(dock, "LivePaint", lambda _: LivePaint(session))
-    panels: list[TeachPanel] = []
 
     def make(viewer: Any) -> TeachPanel:
-        panel = TeachPanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: TeachPanel = keep_panel(TeachPanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

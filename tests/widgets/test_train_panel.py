@@ -91,21 +91,15 @@ def viewer(cells: Any) -> ViewerModel:
 
 
 @pytest.fixture
-def make_panel(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePanel]:
+def make_panel(monkeypatch: pytest.MonkeyPatch, keep_panel: Any) -> MakePanel:
     monkeypatch.setattr(dock, "read_settings", _settings.PluginSettings)
     monkeypatch.setattr(dock, "write_setting", lambda name, value: True)
-    panels: list[TrainPanel] = []
 
     def make(viewer: Any) -> TrainPanel:
-        panel = TrainPanel(viewer)
-        qtbot.addWidget(panel)
-        panels.append(panel)
+        panel: TrainPanel = keep_panel(TrainPanel(viewer))
         return panel
 
-    yield make
-    for panel in panels:
-        panel.shut_down()
-    qtbot.waitUntil(lambda: not _worker.is_busy(), timeout=PATIENCE_MS)
+    return make
 
 
 @pytest.fixture

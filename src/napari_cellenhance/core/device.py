@@ -134,7 +134,7 @@ def device_refusal(device: str) -> str | None:
         return "this PyTorch sees no Apple GPU"
     try:
         return None if _probe_is_right(device) else "a test convolution returned wrong numbers"
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         _LOGGER.warning("probe of %s failed", device, exc_info=True)
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return f"a test convolution failed: {first_line}"

@@ -54,7 +54,7 @@ def self_test(device: str, *, has_bfloat16: bool = False) -> SelfTest:
         word = str(dtype).removeprefix("torch.")
         try:
             found = _compute(device, dtype)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, AssertionError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             return SelfTest(False, float("inf"), f"a built-in tile in {word} failed: {first_line}")
         if not bool(torch.isfinite(found).all()):

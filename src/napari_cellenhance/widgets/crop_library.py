@@ -18,13 +18,13 @@ from napari_cellenhance.widgets._crop_form import Asked, CropForm
 from napari_cellenhance.widgets._crop_overlay import ChosenBoxes, Outlines
 from napari_cellenhance.widgets._crop_page import LibraryPage
 from napari_cellenhance.widgets._crop_shelf import CropShelf, Opened
-from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import CROPS, bare
 from napari_cellenhance.widgets._forms import scrolled
-from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._image_form import suggest_dark
+from napari_cellenhance.widgets._job_dock import JobDock
 from napari_cellenhance.widgets._status import StatusFoot
-from napari_cellenhance.widgets._worker import LatestOnly, Outcome, start_job
+from napari_cellenhance.widgets._worker import LatestOnly, Outcome
 from napari_cellenhance.workflows import crop_finding
 from napari_cellenhance.workflows.crop_finding import FoundCrops, counted, found_sentence
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
@@ -43,7 +43,7 @@ _LIVE_PX = 1 << 22
 """Up to so many pixels objects are found again by themselves when a setting changes."""
 
 
-class CropPanel(DockPanel):
+class CropPanel(JobDock):
     """Dock panel. It holds widgets, the library, what was found last, and at most one job.
 
     Parameters
@@ -155,7 +155,10 @@ class CropPanel(DockPanel):
     @guarded
     def _on_live(self, ticket: int, outcome: Outcome) -> None:
         if ticket == self._ticket and not self._gone.is_set() and self._asked is not None:
-            self._show_outcome(self._asked, outcome)
+            if outcome.error is not None:
+                self._show_none(self._asked, outcome.error)
+            elif outcome.value is not None:
+                self._show_new(self._asked, outcome.value)
 
     @guarded
     def run(self) -> None:
@@ -169,18 +172,20 @@ class CropPanel(DockPanel):
         def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> FoundCrops:
             return crop_finding.find(asked.request, on_progress=on_progress, is_cancelled=is_cancelled)
 
-        self._start(f"Find objects in {asked.view.name}", work, partial(self._show_outcome, asked))
+        self._start(
+            f"Find objects in {asked.view.name}", work, partial(self._show_new, asked), partial(self._show_none, asked)
+        )
 
     def _by_hand(self) -> FocusThresholds | None:
         return self.sorting.thresholds if self.sorting.is_by_hand else None
 
-    def _show_outcome(self, asked: Asked, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self._show_found(asked, None)
-            self.foot.show_error(error_sentence(outcome.error))
-        elif outcome.value is not None:
-            self._show_found(asked, outcome.value)
-            self.foot.show_info(found_sentence(outcome.value, asked.view.name))
+    def _show_new(self, asked: Asked, found: FoundCrops) -> None:
+        self._show_found(asked, found)
+        self.foot.show_info(found_sentence(found, asked.view.name))
+
+    def _show_none(self, asked: Asked, error: BaseException) -> None:
+        self._show_found(asked, None)
+        self._on_failed(error)
 
     def _show_found(self, asked: Asked, found: FoundCrops | None) -> None:
         self.found = found
@@ -263,15 +268,11 @@ class CropPanel(DockPanel):
         """Read a library in the worker."""
         self._start(f"Open {folder}", partial(open_folder, folder), self._on_opened)
 
-    def _on_opened(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self.foot.show_error(error_sentence(outcome.error))
-        elif outcome.value is not None:
-            opened: Opened = outcome.value
-            self.shelf.show_opened(opened)
-            self.tabs.setCurrentIndex(_LIBRARY)
-            notes = " ".join(opened[1].notes)
-            self.foot.show_info(f"Opened: {counted(opened[1])}. {notes}".strip())
+    def _on_opened(self, opened: Opened) -> None:
+        self.shelf.show_opened(opened)
+        self.tabs.setCurrentIndex(_LIBRARY)
+        notes = " ".join(opened[1].notes)
+        self.foot.show_info(f"Opened: {counted(opened[1])}. {notes}".strip())
 
     @guarded
     def save(self) -> None:
@@ -305,12 +306,9 @@ class CropPanel(DockPanel):
         work = partial(save_folder, folder, library, self.shelf.record(), overwrite=overwrite)
         self._start(f"Save {folder.name}", work, partial(self._on_saved, folder, library))
 
-    def _on_saved(self, folder: Path, library: CropLibrary, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self.foot.show_error(error_sentence(outcome.error))
-        elif outcome.value is not None:
-            self.shelf.show_saved(folder, library, outcome.value)
-            self.foot.show_info(f"Saved in {folder}: {counted(library)}.")
+    def _on_saved(self, folder: Path, library: CropLibrary, stamp: Any) -> None:
+        self.shelf.show_saved(folder, library, stamp)
+        self.foot.show_info(f"Saved in {folder}: {counted(library)}.")
 
     @guarded
     def _ask_sheet(self) -> None:
@@ -325,11 +323,8 @@ class CropPanel(DockPanel):
         target = Path(path if path.lower().endswith(".png") else f"{path}.png")
         self._start("Draw the contact sheet", partial(save_sheet, target, self.shelf.collection), self._on_sheet)
 
-    def _on_sheet(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self.foot.show_error(error_sentence(outcome.error))
-        elif outcome.value is not None:
-            self.foot.show_info(f"Saved: {outcome.value}.")
+    def _on_sheet(self, saved: Any) -> None:
+        self.foot.show_info(f"Saved: {saved}.")
 
     @guarded
     def _on_clear(self) -> None:
@@ -350,29 +345,14 @@ class CropPanel(DockPanel):
 
     # --- jobs ---------------------------------------------------------------------------
 
-    def _start(self, title: str, work: Any, show: Any) -> None:
+    def _start(self, title: str, work: Any, show: Any, fail: Any = None) -> None:
         if self._job is not None:
             self.foot.show_error("Something is under way in this dock. Wait for it, or press Cancel.")
             return
-        self._job = start_job(title, work, on_progress=self.foot.show_progress, on_ended=partial(self._on_ended, show))
-        self.foot.set_running(is_running=True)
-        self.foot.show_info("")
-        self._show_state()
+        super()._start(title, work, show, fail)
 
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
-    def _on_ended(self, show: Any, outcome: Outcome) -> None:
-        self._job = None
-        if self._gone.is_set():
-            return
-        self.foot.set_running(is_running=False)
+    def _on_busy(self) -> None:
         self._show_state()
-        show(outcome)
 
     # --- showing ------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
 from napari_cellenhance.widgets._disk_choice import DiskChoice, disk_problem
 from napari_cellenhance.widgets._disk_run import DiskPlan, DiskRuns
-from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import ENHANCE
 from napari_cellenhance.widgets._enhance_parts import (
     SCOPES,
@@ -27,9 +25,10 @@ from napari_cellenhance.widgets._enhance_parts import (
 )
 from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
 from napari_cellenhance.widgets._fold import Fold
-from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._image_form import ImageForm, has_stack, suggest_dark
 from napari_cellenhance.widgets._import_models import ImportBox, imported_sentence
+from napari_cellenhance.widgets._job_dock import JobDock
 from napari_cellenhance.widgets._layer_picker import LayerPicker
 from napari_cellenhance.widgets._layers import Choices, LayerView, build_request, has_new_data, snapshot
 from napari_cellenhance.widgets._outputs import OutputChoice
@@ -41,7 +40,7 @@ from napari_cellenhance.widgets._settings import DEVICES, PluginSettings, read_s
 from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._strength import StrengthSlider
 from napari_cellenhance.widgets._strength_regions import StrengthRegions
-from napari_cellenhance.widgets._worker import BusyError, Job, LatestOnly, Outcome, start_job
+from napari_cellenhance.widgets._worker import BusyError, LatestOnly, Outcome
 from napari_cellenhance.workflows import enhance, models, persistence
 from napari_cellenhance.workflows.catalog import list_filters
 from napari_cellenhance.workflows.large_images import LargeResult
@@ -57,7 +56,7 @@ __all__ = ["EnhancePanel", "device_line", "run_problem"]
 _MIN_WIDTH_PX = 330  # napari's title of the dock is legible from here on
 
 
-class EnhancePanel(DockPanel):
+class EnhancePanel(JobDock):
     """Dock panel. It holds widgets, a preview controller and at most one job; no pixels.
 
     Parameters
@@ -69,7 +68,6 @@ class EnhancePanel(DockPanel):
 
     def __init__(self, viewer: napari.components.ViewerModel, session: Any = None) -> None:
         super().__init__(viewer, ENHANCE)
-        self._job: Job | None = None
         self._samples = LatestOnly()
         self._sampled = 0
         self.layers = LayerPicker(viewer)
@@ -331,33 +329,14 @@ class EnhancePanel(DockPanel):
 
         self._start("Import models", work, self._show_imported)
 
-    def _start(self, title: str, work: Callable[[OnProgress, IsCancelled], Any], show: Callable[[Any], None]) -> None:
-        self._job = start_job(title, work, on_progress=self.foot.show_progress, on_ended=partial(self._on_ended, show))
-        self.preview.hold(True)
+    def _on_busy(self) -> None:
+        self.preview.hold(self._job is not None)
         self._on_changed()
-        self.foot.set_running(is_running=True)
-        self.foot.show_info("")
 
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
-    def _on_ended(self, show: Callable[[Any], None], outcome: Outcome) -> None:
-        self._job = None
-        if self._gone.is_set():
-            return
-        self.foot.set_running(is_running=False)
-        self.preview.hold(False)
+    def _on_failed(self, error: BaseException) -> None:
+        self.on_disk.fail()
         self._on_changed()
-        if outcome.error is not None:
-            self.on_disk.fail()
-            self._on_changed()
-            self.foot.show_error(error_sentence(outcome.error))
-        elif outcome.value is not None:
-            show(outcome.value)
+        super()._on_failed(error)
 
     def _show_run(self, layer: Any, view: LayerView, choices: Choices, value: tuple[EnhanceResult, int]) -> None:
         self._add(*value, view, choices)

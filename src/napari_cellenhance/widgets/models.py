@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellenhance.core.errors import ParameterError
-from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import MODELS
-from napari_cellenhance.widgets._guard import error_sentence, guarded
+from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._import_models import imported_sentence
+from napari_cellenhance.widgets._job_dock import JobDock
 from napari_cellenhance.widgets._layer_picker import LayerPicker
 from napari_cellenhance.widgets._layers import Channels, Choices, axes_of, build_request, snapshot
 from napari_cellenhance.widgets._model_lists import open_with, refresh_lists
@@ -32,7 +31,7 @@ from napari_cellenhance.widgets._models_gallery import Gallery
 from napari_cellenhance.widgets._models_table import ModelTable
 from napari_cellenhance.widgets._settings import read_settings
 from napari_cellenhance.widgets._status import StatusFoot
-from napari_cellenhance.widgets._worker import Outcome, is_busy, start_job
+from napari_cellenhance.widgets._worker import is_busy
 from napari_cellenhance.workflows import bioimageio, model_shelf, models, own_models, try_models
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.zoo.bioimageio_import import AT_STAKE, TrustError
@@ -47,7 +46,7 @@ DOCK_TITLE = "Models"
 _FILES = "Models (*.zip *.tar *.tar.gz *.tgz *.tar.xz *.model *.json)"
 
 
-class ModelsPanel(DockPanel):
+class ModelsPanel(JobDock):
     """Dock panel. It holds widgets and at most one job; no pixels but those of the small pictures.
 
     Parameters
@@ -142,13 +141,13 @@ class ModelsPanel(DockPanel):
             return
         model_id = row.card.id
 
-        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> Any:
-            return models.fetch(model_id, on_progress=on_progress, is_cancelled=is_cancelled)
+        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> bool:
+            return models.fetch(model_id, on_progress=on_progress, is_cancelled=is_cancelled) is not None
 
         self._start(f"Fetch {row.card.title}", work, partial(self._show_fetched, row))
 
-    def _show_fetched(self, row: model_shelf.Row, path: Any) -> None:
-        if path is None:
+    def _show_fetched(self, row: model_shelf.Row, is_here: bool) -> None:
+        if not is_here:
             self.foot.show_info(
                 f"Cancelled. Download “{row.card.title}” again to go on where it stopped; what came so far is kept."
             )
@@ -234,16 +233,16 @@ class ModelsPanel(DockPanel):
         self._import(path, is_trusted=False)
 
     def _import(self, path: str, *, is_trusted: bool) -> None:
-        def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> Any:
+        def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> tuple[models.ShelfCard, ...]:
             try:
                 return models.import_file(path, trust_torchscript=is_trusted)
             except TrustError:
-                return None
+                return ()
 
         self._start("Import models", work, partial(self._show_imported, path))
 
-    def _show_imported(self, path: str, cards: tuple[models.ShelfCard, ...] | None) -> None:
-        if cards is None:
+    def _show_imported(self, path: str, cards: tuple[models.ShelfCard, ...]) -> None:
+        if not cards:  # a program, which nobody has trusted yet
             answer = QMessageBox.warning(
                 self, "This model is a program", f"{AT_STAKE}\n\nImport it?",
                 QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No, QMessageBox.StandardButton.No,
@@ -293,29 +292,8 @@ class ModelsPanel(DockPanel):
 
     # --- jobs ---------------------------------------------------------------------------
 
-    def _start(self, title: str, work: Callable[[OnProgress, IsCancelled], Any], show: Callable[[Any], None]) -> None:
-        self._job = start_job(title, work, on_progress=self.foot.show_progress, on_ended=partial(self._on_ended, show))
+    def _on_busy(self) -> None:
         self._show_state()
-        self.foot.set_running(is_running=True)
-        self.foot.show_info("")
-
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
-    def _on_ended(self, show: Callable[[Any], None], outcome: Outcome) -> None:
-        self._job = None
-        if self._gone.is_set():
-            return
-        self.foot.set_running(is_running=False)
-        self._show_state()
-        if outcome.error is not None:
-            self.foot.show_error(error_sentence(outcome.error))
-        else:
-            show(outcome.value)
 
     def _show_state(self) -> None:
         self.doors.show_row(self.models.row(), is_free=self._job is None)

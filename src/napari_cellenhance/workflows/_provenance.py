@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_cellenhance.workflows.catalog import FilterSpec
-from napari_cellenhance.workflows.requests import NOT_QUANTITATIVE, EnhanceRequest
+from napari_cellenhance.workflows.requests import NOT_QUANTITATIVE, EnhanceRequest, Reading
 from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = [
@@ -84,19 +84,11 @@ class Measured:
     halo_px: int | None = None
 
 
-class Asked(Protocol):
+class Asked(Reading, Protocol):
     """Fields that all requests share."""
 
     @property
-    def image(self) -> Any: ...
-    @property
-    def axes(self) -> str: ...
-    @property
-    def channels(self) -> Any: ...
-    @property
     def statistics(self) -> str: ...
-    @property
-    def region(self) -> Any: ...
     @property
     def source_name(self) -> str: ...
     @property

@@ -18,6 +18,7 @@ __all__ = [
     "BlobOptions",
     "EnhanceRequest",
     "EnhanceResult",
+    "Reading",
     "SegmentOptions",
     "StrengthMap",
     "StrengthSuggestion",
@@ -218,19 +219,26 @@ class EnhanceResult:
     warnings: tuple[str, ...] = ()
 
 
-class _Reading(Protocol):
-    """Any request for an image."""
+class Reading(Protocol):
+    """What any request says of the pixels that are read."""
 
     @property
-    def image(self) -> Any: ...
+    def image(self) -> Any:
+        """Array-like of any shape."""
+
     @property
-    def axes(self) -> str: ...
+    def axes(self) -> str:
+        """One letter for each dimension."""
+
     @property
-    def channels(self) -> Any: ...
+    def channels(self) -> Any:
+        """All, an average, or some."""
+
     @property
-    def region(self) -> Region | None: ...
+    def region(self) -> Region | None:
+        """A window of the plane; None: all of it."""
 
 
-def reading_of(request: _Reading) -> EnhanceRequest:
+def reading_of(request: Reading) -> EnhanceRequest:
     """The part of any request that says which pixels are read."""
     return EnhanceRequest(image=request.image, axes=request.axes, channels=request.channels, region=request.region)

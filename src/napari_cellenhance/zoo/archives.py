@@ -5,19 +5,51 @@ Names that lead out of the archive are refused, links and devices passed over, a
 
 from __future__ import annotations
 
+import errno
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from napari_cellenhance.core.errors import WeightsError
+from napari_cellenhance.core.errors import CellEnhanceError, WeightsError
 
-__all__ = ["MAX_MEMBERS", "members", "read_limited"]
+__all__ = ["MAX_MEMBERS", "damage_told", "members", "read_limited"]
 
 MAX_MEMBERS = 20_000
+# What the readers of zip and tar raise where bytes are wrong. NotImplementedError: a compression that zipfile does not
+# know, also where the byte that names it was changed.
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, struct.error,
+    ValueError, OverflowError, OSError,
+)  # fmt: skip
+
+
+@contextmanager
+def damage_told(name: str, advice: str = "download it again") -> Iterator[None]:
+    """Say in a sentence that an archive is damaged, where reading it inside this block shows that.
+
+    Raises
+    ------
+    WeightsError
+        It is damaged.
+    OSError
+        It cannot be read for another reason, no permission say.
+    """
+    try:
+        yield
+    except CellEnhanceError:
+        raise
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # EINVAL comes of places that lie outside of the file
+        raise WeightsError(f"{name} is damaged or was cut off ({error}); {advice}") from error
 
 
 def members(source: Path, what: str = "an archive of models") -> Iterator[tuple[str, int, IO[bytes]]]:

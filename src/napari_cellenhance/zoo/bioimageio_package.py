@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_cellenhance.core.errors import CellEnhanceError, ChecksumError, ManifestError, ParameterError, WeightsError
-from napari_cellenhance.zoo.archives import members, read_limited
+from napari_cellenhance.zoo.archives import damage_told, members, read_limited
 
 __all__ = ["DESCRIPTIONS", "Package", "check_hash", "described_network", "read_package"]
 
@@ -80,15 +77,13 @@ def read_package(path: str | os.PathLike[str]) -> Package:
     """
     source = Path(path)
     files: dict[str, bytes] = {}
-    try:
+    with damage_told(source.name):
         for name, size, stream in members(source, _WHAT):
             if PurePosixPath(name).suffix.lower() in _SUFFIXES:
                 is_text = name.lower().endswith((".yaml", ".yml"))
                 left = _MAX_TOTAL_BYTES - sum(map(len, files.values()))
                 limit = _MAX_DESCRIPTION_BYTES if is_text else min(_MAX_FILE_BYTES, left)
                 files[str(PurePosixPath(name))] = read_limited(stream, size, limit, f"{name} in {source.name}")
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise WeightsError(f"{source.name} is damaged or was cut off ({error}); download it again") from error
     named = next((name for name in DESCRIPTIONS if name in files), None)
     if named is None:
         raise ManifestError(f"{source.name} holds none of {', '.join(DESCRIPTIONS)} at its top; this is not {_WHAT}")

@@ -9,22 +9,17 @@ times the strength as ``sw80``, and YAML files ``config/**/filter_slider/*.yml``
 
 from __future__ import annotations
 
-import errno
 import io
-import lzma
 import os
 import re
-import struct
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from napari_cellenhance.core.errors import WeightsError
-from napari_cellenhance.zoo.archives import members, read_limited
+from napari_cellenhance.zoo.archives import damage_told, members, read_limited
 
 __all__ = ["Checkpoint", "families", "read_archive", "strength_in"]
 
@@ -33,10 +28,6 @@ MAX_CHECKPOINTS = 64
 _MAX_CONFIG_BYTES = 1_000_000
 _SLIDER_FOLDER = "filter_slider"
 _STRENGTH = re.compile(r"(?<![A-Za-z0-9])sw[_-]?(\d{1,3})(?!\d)", re.IGNORECASE)
-_DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, struct.error,
-    ValueError, OverflowError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +62,7 @@ def read_archive(path: str | os.PathLike[str]) -> list[Checkpoint]:
     source = Path(path)
     checkpoints: dict[str, bytes] = {}
     configs: dict[str, str] = {}
-    try:
+    with damage_told(source.name):
         for name, size, stream in _members(source):
             suffix = PurePosixPath(name).suffix.lower()
             if suffix == ".model":
@@ -81,12 +72,6 @@ def read_archive(path: str | os.PathLike[str]) -> list[Checkpoint]:
             elif suffix in (".yml", ".yaml") and _SLIDER_FOLDER in PurePosixPath(name).parts:
                 content = _read(stream, size, _MAX_CONFIG_BYTES, f"{name} in {source.name}")
                 configs[name] = content.decode("utf-8", errors="replace")
-    except WeightsError:
-        raise
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise  # no permission, say; EINVAL comes of places that lie outside of the file
-        raise WeightsError(f"{source.name} is damaged or was cut off ({error}); download it again") from error
     if not checkpoints:
         raise WeightsError(
             f"{source.name} holds no .model file; expected the archive of trained NU-Nets of the authors "
@@ -173,12 +158,10 @@ def check_is_small(data: bytes, what: str, limit: int = MAX_CHECKPOINT_BYTES) ->
     WeightsError
         It would, or its table of contents is damaged.
     """
-    try:
+    with damage_told(what, "download the archive again"):
         if not zipfile.is_zipfile(io.BytesIO(data)):
             return
         with zipfile.ZipFile(io.BytesIO(data)) as inner:
             size = sum(member.file_size for member in inner.infolist())
-    except _DAMAGED as error:
-        raise WeightsError(f"{what} is damaged ({error}); download the archive again") from error
     if size > limit:
         raise WeightsError(f"{what} unpacks to {size // 10**6} MB; expected about 7 MB")
