@@ -291,8 +291,8 @@ def test_a_clean_image_can_be_brought_to_the_grey_values_of_the_poor_one(ranks: 
     recipe = CareRecipe(_network(), pairs, settings)
     for _ in range(5):
         poor, target = recipe.random_patch(rng)
-        slope, _ = np.polyfit(target.ravel(), poor.ravel(), 1)
-        assert abs(slope - 1) < 0.25, "one grey value of the target is one of the poor image"
+        slope, offset = np.polyfit(target.ravel(), poor.ravel(), 1)
+        assert abs(slope - 1) < 0.25 and abs(offset) < 0.25, "a grey value of the target is one of the poor image"
     own = CareRecipe(_network(), pairs, replace(settings, clean_scale="own"))
     poor, target = own.random_patch(rng)
     assert np.polyfit(target.ravel(), poor.ravel(), 1)[0] < 0.75, "noise widens the range of the poor image"
@@ -301,6 +301,18 @@ def test_a_clean_image_can_be_brought_to_the_grey_values_of_the_poor_one(ranks: 
         CareRecipe(_network(), upside_down, settings)
     with pytest.raises(ParameterError, match="clean_scale is 'both'"):
         replace(SMALL, clean_scale="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", ["own", "poor"])
+def test_patches_of_a_training_lie_where_the_clean_image_is_bright(scale: Any) -> None:
+    clean = np.full((64, 64), 100.0, np.float32)
+    clean[46:54, 46:54] = 200
+    noise = np.random.default_rng(1).normal(0, 5, clean.shape)
+    pairs = [CarePair((500 + 3 * clean + noise).astype(np.float32), clean, group) for group in "ab"]
+    settings = replace(SMALL, clean_scale=scale, percentiles="fixed", threshold=0.4, has_symmetries=False)
+    recipe = CareRecipe(_network(), pairs, settings)
+    rng = np.random.default_rng(2)
+    assert all(np.ptp(recipe.random_patch(rng)[1]) > 0.5 for _ in range(20))
 
 
 # --- learning --------------------------------------------------------------------------------

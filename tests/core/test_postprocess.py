@@ -316,6 +316,14 @@ def test_two_ends_of_one_height_are_one_object_where_the_waist_is_shallow() -> N
     assert segment(deep, "manual", split_depth=0.6).max() == 1
 
 
+def test_a_bump_on_a_tapering_end_is_no_object_of_its_own() -> None:
+    y, x = np.mgrid[:60, :110]
+    half_width = np.interp(x[0], [5, 45, 74, 82, 90, 97, 105], [20, 20, 10, 11.6, 11.6, 9, 4])
+    image = ((np.abs(y - 30) <= half_width) & (x >= 5) & (x <= 105)).astype(np.float32)
+    assert segment(image, "manual").max() == 1
+    assert segment(image, "manual", split_depth=0.01).max() == 2, "there is a bump"
+
+
 def test_the_hole_stays_open_where_it_is_the_ground() -> None:
     image = discs([(40, 50)], 20) - discs([(40, 50)], 8)
     image[40, 50:] = 0  # a cut to the outside

@@ -317,6 +317,7 @@ def test_teach_from_crops_take_apart_and_find_objects_live(panel: Any, viewer: V
         assert layer.metadata[METADATA_KEY]["model"] == "mine"
         assert np.allclose(layer.scale, source.scale) and np.allclose(layer.translate, source.translate)
     assert np.allclose(kept.data + rest.data, source.data, atol=1e-3) and kept.colormap.name == "magma"
+    assert list(kept.contrast_limits) == list(source.contrast_limits) != list(rest.contrast_limits)
     assert not rest.visible and "mine" in {info.id for info in list_filters()} and panel.now.card().title == "Mine"
     assert panel.settings.start.findData("mine") > 0 and not panel.settings.duration.replaces.isHidden()
     names = [curve.name for curve in panel.view.plot.content.curves]
@@ -365,6 +366,8 @@ def test_a_movie_is_taken_apart_by_what_it_taught(make_panel: MakePanel, qtbot: 
     said = text_of(panel)
     assert "On frames kept aside" in said and "“worms what moves”" in said, said
     moving, scene, objects = (viewer.layers[f"worms {name}"] for name in ("what moves", "background", "objects"))
+    source = viewer.layers["worms"]
+    assert list(scene.contrast_limits) == list(source.contrast_limits) != list(moving.contrast_limits)
     assert moving.data.shape == scene.data.shape == objects.data.shape == frames.shape
     assert np.allclose(np.abs(scene.data - frames), moving.data, atol=1e-3), "both polarities: the distance"
     assert "other what moves" not in viewer.layers and panel.now.boxes["target"].text() == "What moves"
@@ -540,6 +543,7 @@ def test_what_is_on_screen_is_shown_while_it_learns(
     qtbot.waitUntil(lambda: panel.learning.layer is not None, timeout=PATIENCE_MS)
     shown = panel.learning.layer
     assert shown.name == "learning: cells" and shown.data.shape == (40, 48) and shown.metadata[PREVIEW_MARK]
+    assert list(shown.contrast_limits) == list(viewer.layers["cells"].contrast_limits)
     panel.foot.cancel.click()
     finish(qtbot, panel)
     assert panel.learning.layer is None and "learning: cells" not in viewer.layers

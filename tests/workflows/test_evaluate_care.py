@@ -87,6 +87,22 @@ def test_models_are_scored_with_their_calibration(pairs: Path, model: str) -> No
     assert twice.rows[0]["setting"] == "2 times" and twice.rows[0]["psnr"] != result.rows[0]["psnr"]
 
 
+def test_models_of_matched_pairs_are_scored_in_the_grey_values_of_the_poor_image(
+    pairs: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = restore.open_restorer(model, "cpu", "float32").card
+    matched = card.model_copy(update={"training": {**card.training, "recipe": {"clean_scale": "poor"}}})
+    opened = replace(restore.open_restorer(model, "cpu", "float32"), card=matched)
+    monkeypatch.setattr(restore, "open_restorer", lambda *_: opened)
+    row = run(EvaluateCareRequest(data=pairs, methods=(model,), device="cpu", precision="float32")).rows[0]
+    pair = read_pair_files(pairs)[0]
+    found = restore.apply(restore.RestoreRequest(image=pair.poor, axes="YX"), opened)
+    slope, offset = np.polyfit(pair.clean.astype(float).ravel(), pair.poor.astype(float).ravel(), 1)
+    error = np.abs(found.image - (slope * pair.clean + offset))
+    assert found.uncertainty is not None
+    assert row["within_half"] == pytest.approx((error <= np.log(2) * found.uncertainty).mean(), abs=2e-3)
+
+
 def test_denoisers_can_be_compared(pairs: Path) -> None:
     request = EvaluateCareRequest(data=pairs, methods=("n2v2-fluorescence",), device="cpu", precision="float32")
     rows = run(request).rows

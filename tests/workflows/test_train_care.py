@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from napari_cellenhance.core.microscope import Optics
 from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.io.images import read, read_provenance, write
 from napari_cellenhance.workflows import restore, restore_files, train_care
+from napari_cellenhance.workflows._train_care_setup import aside
 from napari_cellenhance.workflows.catalog import describe, list_filters, open_enhancer
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
 from napari_cellenhance.workflows.restore import RestoreRequest, open_restorer
@@ -85,6 +88,14 @@ def test_a_resumed_training_equals_an_uninterrupted_one(request_: CareRequest, t
     assert resumed.best_total == pytest.approx(whole.best_total, abs=1e-6)
     with pytest.raises(ParameterError):
         train_care.run(replace(again, synthesis=Synthesis(optics=Optics(pixel_um=0.1))))
+
+
+def test_images_to_measure_on_are_mixed_and_always_the_same() -> None:
+    images = [(np.full((10, 10), i, np.float32), np.full((10, 10), i, np.float32)) for i in range(30)]
+    setup: Any = SimpleNamespace(recipe=SimpleNamespace(normalised_aside=images))
+    chosen = [[int(poor[0, 0]) for poor, _ in aside(setup, 600)] for _ in range(2)]
+    assert chosen[0] == chosen[1] and len(set(chosen[0])) == 6
+    assert max(chosen[0]) >= 15, "exposures of one sample are neighbours: the first six would show two samples"
 
 
 def test_real_pairs_and_plain_errors(request_: CareRequest) -> None:
