@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from napari_cellenhance.cli import app
 from napari_cellenhance.cli.words import FAILED, WRONG_USAGE
 from napari_cellenhance.io.images import read, read_provenance, write
+from napari_cellenhance.workflows.recipe_files import compare_pixels
 
 RECIPE: dict[str, Any] = {
     "cellenhance_recipe": 1,
@@ -123,3 +124,16 @@ def test_results_that_are_there_stay_and_folders_are_not_compared() -> None:
     assert done.exit_code == FAILED and "exists already" in done.output
     done = _run("r.json", "plate", "out", "--check", "one.ome.tif")
     assert done.exit_code == WRONG_USAGE and "compares one image" in done.output
+
+
+def test_pixels_are_compared_by_their_largest_difference_and_how_many_differ() -> None:
+    before = np.array([[0.0, 1.0], [np.nan, 2.0]], np.float32)
+    same = compare_pixels(before, before.copy())
+    assert (same.verdict, same.max_difference, same.differing) == ("same", 0.0, 0.0)
+    after = before + np.array([[0, 0.5], [0, 0]], np.float32)
+    other = compare_pixels(before, after)
+    assert (other.verdict, other.max_difference, other.differing) == ("different", 0.5, 0.25)
+    assert "25 % of pixels" in other.sentence("a.tif")
+    assert compare_pixels(before, before * np.float32(1 + 1e-6)).verdict == "rounding"
+    assert compare_pixels(before, before[:1]).verdict == "different"
+    assert compare_pixels(before, np.nan_to_num(before)).max_difference == np.inf
