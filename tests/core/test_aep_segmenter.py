@@ -21,7 +21,7 @@ from napari_cellenhance.core.recipes.aep_segmenter import (
     aligned_tiles,
     run_window,
 )
-from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.core.tiling import Region, pad_to_multiple
 
 CPU = DeviceChoice(device="cpu", precision="float32", note="")
 MAPS = ("probabilities", "filters", "translated")
@@ -209,9 +209,10 @@ def test_tiles_lie_on_the_grid_of_the_network() -> None:
 
 def test_a_plane_on_the_grid_knows_its_place() -> None:
     padded = GridPlane.of(_plane(13, 30))
-    assert padded.pixels.shape == (16, 32) and padded.origin == (1, 1)
+    assert padded.shape == (16, 32) and padded.origin == (1, 1)
     region = Region(2, 5, 7, 9)
-    np.testing.assert_array_equal(padded.pixels[padded.shift(region).slices], _plane(13, 30)[region.slices])
+    np.testing.assert_array_equal(padded[padded.shift(region).slices], _plane(13, 30)[region.slices])
+    np.testing.assert_array_equal(padded[:, :], pad_to_multiple(_plane(13, 30), 8)[0].clip(0, 1))
     assert padded.shift_back(padded.shift(region)) == region
 
 

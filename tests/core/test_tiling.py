@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cellenhance.core.errors import ParameterError
-from napari_cellenhance.core.tiling import Region, Tile, merge, pad_to_multiple, split
+from napari_cellenhance.core.tiling import Region, Tile, merge, pad_to_multiple, padded_index, split
 
 sides = st.integers(1, 70)
 
@@ -126,3 +126,12 @@ def test_a_region_knows_its_shape_and_its_place() -> None:
     assert outer == Region(0, 6, 6, 24)
     plane = np.arange(600).reshape(6, 100)
     np.testing.assert_array_equal(plane[outer.slices][region.inside(outer).slices], plane[region.slices])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
+def test_an_index_pads_like_a_copy(size: int) -> None:
+    line = np.arange(size, dtype=np.float32)[None]
+    index, before = padded_index(size, 8)
+    expected, (_, columns) = pad_to_multiple(np.repeat(line, 8, axis=0), 8)
+    np.testing.assert_array_equal(line[0][index], expected[0])
+    assert before == columns.start

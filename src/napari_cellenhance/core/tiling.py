@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
 
-__all__ = ["Region", "Tile", "merge", "pad_to_multiple", "split"]
+__all__ = ["Region", "Tile", "merge", "pad_to_multiple", "padded_index", "split"]
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -200,6 +200,37 @@ def pad_to_multiple(plane: NDArray[ScalarT], multiple: int) -> tuple[NDArray[Sca
         padded = np.pad(padded, widths, mode="reflect" if size > after else "edge")
         crop.append(slice(before, before + size))
     return padded, (crop[0], crop[1])
+
+
+def padded_index(size: int, multiple: int, least_px: int = 1) -> tuple[NDArray[np.intp], int]:
+    """Which pixel each one of a padded side is, so that padding needs no copy of the plane.
+
+    Parameters
+    ----------
+    size : int
+        Pixels along a side.
+    multiple : int
+        The padded side is a multiple of it.
+    least_px : int
+        The padded side is at least so long.
+
+    Returns
+    -------
+    index : ndarray of shape (padded size,)
+        As :func:`pad_to_multiple` pads: evenly, by reflection, or by repeating the edge of a short side.
+    before : int
+        Pixels that were added at the beginning.
+
+    Examples
+    --------
+    >>> padded_index(5, 4)
+    (array([1, 0, 1, 2, 3, 4, 3, 2]), 1)
+    """
+    target = max(least_px, _round_up(size, multiple))
+    before = (target - size) // 2
+    after = target - size - before
+    mode = "reflect" if size > after else "edge"
+    return np.pad(np.arange(size), (before, after), mode=mode), before  # type: ignore[call-overload,no-any-return,unused-ignore]
 
 
 def _round_up(size: int, multiple: int) -> int:

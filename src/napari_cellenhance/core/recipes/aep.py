@@ -119,7 +119,7 @@ class AEPTraining:
 class _Scored:
     """A window of a padded plane and the classes wanted there, (Y, X) with ``IGNORED``."""
 
-    pixels: NDArray[np.float32]
+    pixels: GridPlane
     window: Region
     target: NDArray[np.int64]
 
@@ -286,7 +286,7 @@ class AEPRecipe:
         found = []
         for image in images:
             padded = GridPlane.of(image.image)
-            target = np.full(padded.pixels.shape, IGNORED, np.int64)
+            target = np.full(padded.shape, IGNORED, np.int64)
             target[padded.shift(Region.whole(image.image)).slices] = to_targets(image.labels, self.values)
             rows, columns = (
                 np.flatnonzero((target != IGNORED).any(axis=1)),
@@ -298,7 +298,7 @@ class AEPRecipe:
             for window in aligned_tiles(box, self.settings.crop_px):
                 wanted = target[window.slices]
                 if (wanted != IGNORED).any():
-                    found.append(_Scored(padded.pixels, window, wanted.copy()))
+                    found.append(_Scored(padded, window, wanted.copy()))
         return found[:: -(-len(found) // self.settings.max_validation_windows)]
 
 

@@ -77,11 +77,11 @@ class AEPEnhancer:
         inside = padded.shift(region)
         use_bf16 = self.choice.precision == "bfloat16"
         with torch.inference_mode():
-            x, filters = run_filters(self._net, padded.pixels, inside, use_bf16=use_bf16)
+            x, filters = run_filters(self._net, padded, inside, use_bf16=use_bf16)
             one = filters[:, self.filter_index : self.filter_index + 1].float()
             translated = translate(x, one, self._net.translation)[0, 0].cpu().numpy()
         span = 0.5 if self._net.translation == "code" else 1.5
-        return AEPFeatures(padded.pixels[inside.slices].copy(), ((translated - 0.5) / span).clip(0.0, 1.0))
+        return AEPFeatures(padded[inside.slices], ((translated - 0.5) / span).clip(0.0, 1.0))
 
     def decode(self, features: AEPFeatures, strength: float) -> NDArray[np.float32]:
         """Blend; strengths above 1 count as 1."""

@@ -16,7 +16,7 @@ from napari_cellenhance.core.models.aep import AEP, GRID_PX, AEPOutput
 from napari_cellenhance.core.models.segmentation_baseline import SegmentationNetwork
 from napari_cellenhance.core.painted import check_values
 from napari_cellenhance.core.recipes.protocol import Checkpoint
-from napari_cellenhance.core.tiling import Region, pad_to_multiple
+from napari_cellenhance.core.tiling import Region, padded_index
 
 __all__ = ["AEPSegmenter", "GridPlane", "Segmentation", "aligned_tiles", "run_filters", "run_window"]
 
@@ -59,37 +59,58 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True)
 class GridPlane:
-    """A plane padded by reflection to multiples of 8, and where the plane lies in it.
+    """A plane seen as padded by reflection to multiples of 8 and clipped to [0, 1]; only windows are copied.
 
     Parameters
     ----------
-    pixels : ndarray of float32, shape (Y, X)
-        Padded copy, clipped to [0, 1].
+    plane : ndarray of float32, shape (Y, X)
+    rows, columns : ndarray of int
+        Row and column of the plane that each one of the padded plane is.
     origin : tuple of int
         Row and column of the plane's first pixel.
     """
 
-    pixels: NDArray[np.float32]
+    plane: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
     origin: tuple[int, int]
 
     @classmethod
     def of(cls, plane: NDArray[np.float32]) -> GridPlane:
-        """Pad a plane of shape (Y, X), in [0, 1].
+        """See a plane of shape (Y, X), in [0, 1], as padded.
 
         Raises
         ------
         ImageError
-            Not a plane, no pixels, or values that are no numbers.
+            Not a plane, or no pixels.
         """
         if plane.ndim != 2 or plane.size == 0:
             raise ImageError(f"an image of shape {plane.shape} cannot be segmented; expected one plane (Y, X)")
-        if not np.isfinite(plane).all():
+        rows, top = padded_index(plane.shape[0], GRID_PX)
+        columns, left = padded_index(plane.shape[1], GRID_PX)
+        return cls(plane, rows, columns, (top, left))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width with the padding."""
+        return len(self.rows), len(self.columns)
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Copy of a window of the padded plane, as of an array.
+
+        Raises
+        ------
+        ImageError
+            Values that are no numbers.
+        """
+        rows, columns = self.rows[window[0]], self.columns[window[1]]
+        pixels = self.plane[rows[:, None], columns[None, :]].astype(np.float32, copy=False)
+        if not np.isfinite(pixels).all():
             raise ImageError("the image has pixels that are no numbers (NaN or infinite); replace them first")
-        padded, (rows, columns) = pad_to_multiple(np.asarray(plane, np.float32), GRID_PX)
-        return cls(padded.clip(0.0, 1.0), (rows.start, columns.start))
+        return pixels.clip(0.0, 1.0)
 
     def shift(self, region: Region) -> Region:
-        """Window of the plane → the same window of ``pixels``."""
+        """Window of the plane → the same window of the padded plane."""
         dy, dx = self.origin
         return Region(region.y0 + dy, region.y1 + dy, region.x0 + dx, region.x1 + dx)
 
@@ -124,14 +145,14 @@ def aligned_tiles(region: Region, tile_px: int) -> Iterator[Region]:
 
 
 def run_window(
-    module: SegmentationNetwork, pixels: NDArray[np.float32], window: Region, *, use_bf16: bool = False
+    module: SegmentationNetwork, pixels: NDArray[np.float32] | GridPlane, window: Region, *, use_bf16: bool = False
 ) -> AEPOutput:
     """Run a network in eval mode on one window of a padded plane, with all the context that the window sees.
 
     Parameters
     ----------
     module : SegmentationNetwork
-    pixels : ndarray of float32, shape (Y, X)
+    pixels : GridPlane, or ndarray of float32 of shape (Y, X)
         Padded plane, sides multiples of 8.
     window : Region
         On the 8-px grid.
@@ -156,14 +177,14 @@ def run_window(
 
 
 def run_filters(
-    module: AEP, pixels: NDArray[np.float32], window: Region, *, use_bf16: bool = False
+    module: AEP, pixels: NDArray[np.float32] | GridPlane, window: Region, *, use_bf16: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Run Network 1 alone, in eval mode, on one window of a padded plane, with the context that its filters need.
 
     Parameters
     ----------
     module : AEP
-    pixels : ndarray of float32, shape (Y, X)
+    pixels : GridPlane, or ndarray of float32 of shape (Y, X)
         Padded plane, sides multiples of 8.
     window : Region
         Any window.
@@ -259,7 +280,7 @@ class AEPSegmenter:
         for tile in aligned_tiles(padded.shift(region), tile_px):
             checkpoint()
             with torch.inference_mode():
-                output = run_window(self._net, padded.pixels, tile, use_bf16=self.choice.precision == "bfloat16")
+                output = run_window(self._net, padded, tile, use_bf16=self.choice.precision == "bfloat16")
             at = _common(padded.shift_back(tile), region)
             self._write(output.window(*padded.shift(at).inside(tile).slices), result, at.inside(region))
             on_tile(at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["DenoiseEnhancer", "Denoiser", "Moments"]
 
 _BYTES_PER_PX = 900
 """Peak of one pass in float32, per pixel of a tile with its context."""
+_BAND_PX = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,19 @@ class Moments:
         mean, std = [], []
         for channel in zip(*images, strict=True):
             n = sum(part.size for part in channel)
-            mu = sum(float(part.sum(dtype=np.float64)) for part in channel) / n
-            squares = sum(float(np.square(part - mu, dtype=np.float64).sum()) for part in channel) / n
+            mu = sum(float(band.sum(dtype=np.float64)) for band in _bands(channel)) / n
+            squares = sum(float(np.square(band - mu, dtype=np.float64).sum()) for band in _bands(channel)) / n
             mean.append(mu)
             std.append(np.sqrt(squares))
         return cls(np.array(mean, np.float32), np.array(std, np.float32))
+
+
+def _bands(parts: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Rows of planes or volumes, some at a time: sums need no copy of a plane as large as itself."""
+    for part in parts:
+        for plane in part.reshape(-1, *part.shape[-2:]):
+            step = max(1, _BAND_PX // plane.shape[-1])
+            yield from (plane[row : row + step] for row in range(0, len(plane), step))
 
 
 class Denoiser:
@@ -140,8 +149,6 @@ class Denoiser:
                 f"an image of shape {image.shape} cannot be denoised: the network takes {self.n_channels} channel(s) "
                 f"of {self.n_dims} dimensions"
             )
-        if not np.isfinite(image).all():
-            raise ImageError("the image has values that are no numbers; replace them first")
 
     def _restore(self, part: NDArray[np.float32], n_symmetries: int) -> NDArray[np.float32]:
         """Run the network on a standardised tile (C, …)."""

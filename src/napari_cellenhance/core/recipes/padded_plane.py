@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cellenhance.core.models.nunet_statistics import Source
-from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.core.tiling import Region, padded_index
 
 __all__ = ["NETWORK_SCALE", "PaddedPlane", "inside"]
 
 NETWORK_SCALE = 255.0
-_MIN_SIDE_PX = 16
+_GRID_PX, _MIN_SIDE_PX = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class PaddedPlane:
     @classmethod
     def of(cls, plane: NDArray[np.float32]) -> PaddedPlane:
         """See a plane of shape (Y, X) as padded."""
-        rows, top = _padded_index(plane.shape[0])
-        columns, left = _padded_index(plane.shape[1])
+        rows, top = padded_index(plane.shape[0], _GRID_PX, _MIN_SIDE_PX)
+        columns, left = padded_index(plane.shape[1], _GRID_PX, _MIN_SIDE_PX)
         return cls(plane, rows, columns, top, left)
 
     @property
@@ -65,14 +65,6 @@ class PaddedPlane:
             return image.as_strided((1, 1, height, width), (height * width, 1, width, 1))
 
         return read
-
-
-def _padded_index(n: int) -> tuple[NDArray[np.intp], int]:
-    target = max(_MIN_SIDE_PX, -(-n // 4) * 4)
-    before = (target - n) // 2
-    after = target - n - before
-    mode = "reflect" if n > after else "edge"
-    return np.pad(np.arange(n), (before, after), mode=mode), before  # type: ignore[call-overload,no-any-return,unused-ignore]
 
 
 def inside(wanted: Region, outer: Region) -> tuple[slice, slice]:

@@ -127,8 +127,6 @@ class Restorer:
                 f"an image of shape {image.shape} cannot be restored: the network takes images of {self.n_dims} "
                 "dimensions"
             )
-        if not np.isfinite(image).all():
-            raise ImageError("the image has values that are no numbers; replace them first")
         if not 1 <= n_times <= MAX_REPEATS:
             raise ParameterError(f"the network is to be applied {n_times} times; expected 1 to {MAX_REPEATS}")
 

@@ -79,8 +79,6 @@ class Separator:
             raise ImageError(
                 f"an image of shape {image.shape} does not fit the model; expected a plane of {self.n_in} channel(s)"
             )
-        if not np.isfinite(image).all():
-            raise ImageError("the image has values that are no numbers; replace them first")
         return self._grid.run(
             image, self._apply, self.n_out, region=region, tile_px=tile_px, on_tile=on_tile, checkpoint=checkpoint
         )

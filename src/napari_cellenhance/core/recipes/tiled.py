@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.recipes.protocol import Checkpoint
 from napari_cellenhance.core.tiling import Region
 
@@ -68,12 +69,17 @@ class TileGrid:
         Returns
         -------
         ndarray of float32, shape (``n_out``, [Z,] Y, X)
+
+        Raises
+        ------
+        ImageError
+            Values that are no numbers, in what is looked at.
         """
         spatial = window_of(image.shape[1:], region)
         result = np.empty((n_out, *(s.stop - s.start for s in spatial)), np.float32)
         for core, outer in self._tiles(spatial, image.shape[1:], self._sides(tile_px, tile_planes)):
             checkpoint()
-            found = apply(image[(slice(None), *outer)])
+            found = apply(_finite(image[(slice(None), *outer)]))
             at = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             to = tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, spatial, strict=True))
             result[(slice(None), *to)] = found[(slice(None), *at)]
@@ -103,6 +109,13 @@ class TileGrid:
             axes.append(spans)
         for chosen in itertools.product(*axes):
             yield tuple(core for core, _ in chosen), tuple(outer for _, outer in chosen)
+
+
+def _finite(part: Pixels) -> Pixels:
+    """A tile, checked: a look at the whole image would bring all of it into memory, and for each region again."""
+    if not np.isfinite(part).all():
+        raise ImageError("the image has values that are no numbers; replace them first")
+    return part
 
 
 def window_of(shape: Sequence[int], region: Region | None) -> Slices:

@@ -58,7 +58,7 @@ class PlaneDenoiser:
 
     def __init__(self, module: DenoisingNetwork, choice: DeviceChoice) -> None:
         self._denoiser = Denoiser(module, choice)
-        self.halo_px = self._denoiser.halo_px
+        self.halo_px, self.grid_px = self._denoiser.halo_px, self._denoiser.grid_px
 
     def __call__(
         self, plane: NDArray[np.float32], *, region: Region | None = None, checkpoint: Checkpoint = lambda: None
@@ -215,19 +215,31 @@ class VoidSegmenter:
         """
         if plane.ndim != 2 or plane.size == 0:
             raise ImageError(f"an image of shape {plane.shape} cannot be segmented; expected one plane (Y, X)")
-        if not np.isfinite(plane).all():
-            raise ImageError("the image has pixels that are no numbers (NaN or infinite); replace them first")
         window = region or Region.whole(plane)
         if not (0 <= window.y0 < window.y1 <= plane.shape[0] and 0 <= window.x0 < window.x1 <= plane.shape[1]):
             raise ParameterError(f"{window} is no window of a plane of shape {plane.shape}")
+        seen = self._seen(window, plane.shape)
+        plane, window = plane[seen.slices], window.inside(seen)  # never a copy of more than is looked at
+        if not np.isfinite(plane).all():
+            raise ImageError("the image has pixels that are no numbers (NaN or infinite); replace them first")
+
+        def tell(core: Region) -> None:
+            on_tile(Region(core.y0 + seen.y0, core.y1 + seen.y0, core.x0 + seen.x0, core.x1 + seen.x0))
+
         prepared = self.prepare(plane, region=window, checkpoint=checkpoint)
-        found = self.probabilities(prepared, region=window, tile_px=tile_px, on_tile=on_tile, checkpoint=checkpoint)
+        found = self.probabilities(prepared, region=window, tile_px=tile_px, on_tile=tell, checkpoint=checkpoint)
         denoised = prepared[window.slices][None] if self.denoiser is not None else np.zeros((0, *window.shape))
         return ThreeClasses(
             labels=(found.argmax(axis=0) + 1).astype(np.int32),
             probabilities=found,
             denoised=np.array(denoised, np.float32),
         )
+
+    def _seen(self, window: Region, shape: tuple[int, ...]) -> Region:
+        """A window with all that its pixels depend on; begins on the grid of both networks."""
+        grid = max(self._grid_px, 1 if self.denoiser is None else self.denoiser.grid_px)  # powers of 2
+        outer = window.grown(self.halo_px + 2 * grid, shape)
+        return Region(outer.y0 // grid * grid, outer.y1, outer.x0 // grid * grid, outer.x1)
 
 
 def _folded(unet: CSBUNet, choice: DeviceChoice) -> FoldedUNet:
