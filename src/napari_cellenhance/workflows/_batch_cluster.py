@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellenhance.core.errors import CellEnhanceError, ClusterError, ImageError, TargetExistsError
 from napari_cellenhance.io.safe_write import sweep
+from napari_cellenhance.workflows._batch_checks import checked, level_of
 from napari_cellenhance.workflows._batch_files import (
     Written,
     read_file,
@@ -165,8 +166,8 @@ class _ClusterBatch:
                 self.stopped_by = self.stopped_by or (text_of(told.error) if told.is_hopeless else "")
                 outcome = failed(task, told.error, seconds)
             else:
-                written, stamp, warnings = told
-                finished = Finished(stamp, self._made_by, written.sizes, written.n_objects, warnings)
+                written, stamp, warnings, check = told
+                finished = Finished(stamp, self._made_by, written.sizes, written.n_objects, warnings, check)
                 self._journal.finish(task, finished)
                 outcome = done(task, targets_of(task, written.sizes), finished, seconds)
         except ClusterError as error:
@@ -250,7 +251,7 @@ _COMPUTING = threading.Lock()
 """A process computes one file at a time, however many threads it has; others read and write meanwhile."""
 
 
-def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...]] | Failed | NoRecipe:
+def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...], str] | Failed | NoRecipe:
     """Read, compute and write one file; what goes wrong with it is returned."""
     try:
         refuse_other_software(job.software, software(), "a worker")
@@ -267,7 +268,8 @@ def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...]] | Fa
         loaded = read_file(task)
         with _COMPUTING:
             made = opened.apply(loaded.file, task.source, no_progress)
-        return write_results(task, loaded, made, opened), loaded.stamp, made.warnings
+        made = checked(opened.recipe, loaded.file, made)
+        return write_results(task, loaded, made, opened), loaded.stamp, made.warnings, level_of(made)
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, CellEnhanceError):
             raise  # may pass: it is tried again

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import TargetExistsError
+from napari_cellenhance.workflows._batch_checks import checked, level_of
 from napari_cellenhance.workflows._batch_journal import Finished, Journal, Stamp
 from napari_cellenhance.workflows._batch_plan import Task
 from napari_cellenhance.workflows._batch_steps import Made, OpenedRecipe
@@ -95,8 +96,11 @@ def write_file(
     """
     refuse_strangers(task, opened.names, journal, overwrite)
     journal.begin(task, results_of(task, opened.names))
+    made = checked(opened.recipe, loaded.file, made)
     written = write_results(task, loaded, made, opened)
-    finished = Finished(loaded.stamp, fingerprint, written.sizes, written.n_objects, made.warnings)
+    finished = Finished(
+        loaded.stamp, fingerprint, written.sizes, written.n_objects, made.warnings, check=level_of(made)
+    )  # fmt: skip
     journal.finish(task, finished)
     return targets_of(task, written.sizes), finished
 

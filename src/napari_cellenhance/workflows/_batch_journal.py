@@ -68,6 +68,8 @@ class Finished:
     sizes: dict[str, int]
     n_objects: int | None = None
     warnings: tuple[str, ...] = ()
+    check: str = ""
+    """Word of the guards: fine, look or doubt; empty where nothing was judged."""
 
 
 class Journal:
@@ -105,7 +107,7 @@ class Journal:
                     sizes = {str(result): int(size) for result, size in entry["sizes"].items()}
                     self._finished[name] = Finished(
                         Stamp(**entry["source"]), str(entry["recipe"]), sizes, entry["n_objects"],
-                        tuple(map(str, entry["warnings"])),
+                        tuple(map(str, entry["warnings"])), str(entry.get("check", "")),
                     )  # fmt: skip
                     self._begun.pop(name, None)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
@@ -170,7 +172,7 @@ class Journal:
         self._add({
             "name": task.name, "state": "done", "recipe": finished.recipe, "sizes": finished.sizes,
             "source": {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "sha256": stamp.sha256},
-            "n_objects": finished.n_objects, "warnings": list(finished.warnings),
+            "n_objects": finished.n_objects, "warnings": list(finished.warnings), "check": finished.check,
         })  # fmt: skip
 
     def _name(self, path: Path) -> str:

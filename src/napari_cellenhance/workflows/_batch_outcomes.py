@@ -23,7 +23,7 @@ def done(task: Task, targets: tuple[Path, ...], finished: Finished, seconds: flo
     """Of a file that was finished now."""
     return BatchOutcome(
         source=task.source, name=task.name, state="done", targets=targets, seconds=seconds,
-        warnings=finished.warnings, n_objects=finished.n_objects,
+        warnings=finished.warnings, n_objects=finished.n_objects, check=finished.check,
     )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def skipped(task: Task, finished: Finished) -> BatchOutcome:
     return BatchOutcome(
         source=task.source, name=task.name, state="skipped",
         targets=tuple(task.folder / name for name in finished.sizes), seconds=0.0, warnings=finished.warnings,
-        n_objects=finished.n_objects,
+        n_objects=finished.n_objects, check=finished.check,
     )  # fmt: skip
 
 

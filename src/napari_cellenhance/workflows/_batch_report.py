@@ -16,7 +16,7 @@ __all__ = ["OBJECTS", "REPORT", "BatchOutcome", "write_report"]
 
 REPORT = "batch_report.json"
 OBJECTS = "batch_objects"
-_COLUMNS = ("file", "state", "n_objects", "seconds", "error", "warnings", "results")
+_COLUMNS = ("file", "state", "n_objects", "seconds", "check", "error", "warnings", "results")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +31,21 @@ class BatchOutcome(FileOutcome):
         "skipped": it was finished by an earlier run.
     n_objects : int or None
         Rows of its table of objects count planes; this counts objects. None where nothing was measured.
+    check : str
+        What the guards say of the result: fine, look or doubt; empty where nothing was judged.
     """
 
     name: str
     state: Literal["done", "skipped", "failed"]
     n_objects: int | None = None
+    check: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         # Not super(): a dataclass with slots is another class than the one that the compiler saw.
         return {
-            "name": self.name, "state": self.state, "n_objects": self.n_objects, **FileOutcome.to_dict(self),
+            "name": self.name, "state": self.state, "n_objects": self.n_objects, "check": self.check,
+            **FileOutcome.to_dict(self),
         }  # fmt: skip
 
 
@@ -67,6 +71,7 @@ def write_report(
     n_of = {state: sum(one.state == state for one in outcomes) for state in ("done", "skipped", "failed")}
     record = {
         "software": "napari-cellenhance", "recipe": recipe.to_dict(), "n_files": n_files, **n_of,
+        "doubted": sum(one.check == "doubt" for one in outcomes),
         "not_begun": n_files - len(outcomes), "stopped_by": stopped_by,
         "started_utc": started.isoformat(timespec="seconds"),
         "ended_utc": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
@@ -79,6 +84,6 @@ def write_report(
 def _row(outcome: BatchOutcome) -> dict[str, Any]:
     return {
         "file": outcome.name, "state": outcome.state, "n_objects": outcome.n_objects,
-        "seconds": round(outcome.seconds, 3), "error": outcome.error, "warnings": " ".join(outcome.warnings),
-        "results": " ".join(str(path) for path in outcome.targets),
+        "seconds": round(outcome.seconds, 3), "check": outcome.check, "error": outcome.error,
+        "warnings": " ".join(outcome.warnings), "results": " ".join(str(path) for path in outcome.targets),
     }  # fmt: skip

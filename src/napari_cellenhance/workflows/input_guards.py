@@ -17,7 +17,7 @@ __all__ = ["Finding", "InputWatch", "Level", "strange_sentence"]
 Level = Literal["fine", "look", "doubt"]
 """Words of a traffic light: nothing found; look at this place or number; do not trust it without a look."""
 
-_MAX_LOOKS = 8
+_MAX_LOOKS, _MAX_TRAITS = 8, 2
 _MAX_SATURATED = 0.001
 
 
@@ -57,17 +57,30 @@ class InputWatch:
         Its ``input_ranges`` tell what the training images were like.
     objects_are_dark : bool
         As the network will see them inverted.
+    max_looks, max_traits : int
+        Planes that are looked at, and those of them that are compared with the training images.
+    noun : str
+        What they are, for people.
     """
 
-    def __init__(self, card: ModelCard, *, objects_are_dark: bool = False) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        objects_are_dark: bool = False,
+        max_looks: int = _MAX_LOOKS,
+        max_traits: int = _MAX_TRAITS,
+        noun: str = "plane",
+    ) -> None:
         self.card, self.objects_are_dark = card, objects_are_dark
+        self._max_looks, self._max_traits, self._noun = max_looks, max_traits, noun
         self._n_seen = self._n_empty = 0
         self._saturated: list[float] = []
         self._traits: list[dict[str, float]] = []
 
     def see(self, plane: NDArray[Any]) -> None:
-        """Look at one plane of shape (Y, X); after eight of them no more."""
-        if self._n_seen >= _MAX_LOOKS or plane.ndim != 2 or plane.dtype.kind == "b":
+        """Look at one plane of shape (Y, X); after ``max_looks`` of them no more."""
+        if self._n_seen >= self._max_looks or plane.ndim != 2 or plane.dtype.kind == "b":
             return
         finite = plane if plane.dtype.kind != "f" or np.isfinite(plane).all() else np.nan_to_num(plane)
         self._n_seen += 1
@@ -75,7 +88,7 @@ class InputWatch:
             self._n_empty += 1
             return
         self._saturated.append(saturated_share(finite))
-        if len(self._traits) < 2 and self.card.input_ranges:
+        if len(self._traits) < self._max_traits and self.card.input_ranges:
             # Colours that were averaged, and whole numbers alike: the largest value becomes the smallest.
             found = traits_of(finite.max() - finite if self.objects_are_dark else finite)
             self._traits += [found] if found else []
@@ -104,9 +117,9 @@ class InputWatch:
         if not self._n_empty:
             return None
         if self._n_empty == self._n_seen == 1:
-            what = "This plane holds nothing but noise"
+            what = f"This {self._noun} holds nothing but noise"
         else:
-            what = f"{self._n_empty} of {self._n_seen} planes that were looked at hold nothing but noise"
+            what = f"{self._n_empty} of {self._n_seen} {self._noun}s that were looked at hold nothing but noise"
         return Finding(
             guard="empty", level="doubt",
             sentence=f"{what}: what the network shows there may be made up.",
