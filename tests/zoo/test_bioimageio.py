@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import io
 import pickle
@@ -23,7 +24,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from napari_cellenhance.core.errors import CellEnhanceError, ChecksumError, ManifestError, ParameterError, WeightsError
+from napari_cellenhance.core.errors import (
+    CellEnhanceError,
+    ChecksumError,
+    ImageError,
+    ManifestError,
+    ParameterError,
+    WeightsError,
+)
 from napari_cellenhance.core.models.aep import AEP
 from napari_cellenhance.core.models.csb_unet import CSBUNet
 from napari_cellenhance.core.models.denoiser import DenoisingNetwork
@@ -32,9 +40,14 @@ from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
 from napari_cellenhance.core.models.semantic_unet import SemanticUNet
 from napari_cellenhance.core.models.stardist import StarDist
 from napari_cellenhance.core.models.voidseg import VoidSegNetwork
-from napari_cellenhance.workflows import enhance
+from napari_cellenhance.core.recipes import imported
+from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.io.images import write as write_image
+from napari_cellenhance.workflows import enhance, large_images
 from napari_cellenhance.workflows.bioimageio import export_bioimageio, import_bioimageio, is_package
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.large_images import LargeRequest
+from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
+from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
 from napari_cellenhance.zoo import archives, bioimageio_package
 from napari_cellenhance.zoo.bioimageio_import import TrustError
 from napari_cellenhance.zoo.bioimageio_package import described_network, read_package
@@ -230,6 +243,168 @@ def test_its_own_test_image_is_run_at_the_import(write: Write) -> None:
         import_bioimageio(write(told, files | {"in.npy": objects}), trust_torchscript=True)
 
 
+# --- several channels, volumes --------------------------------------------------------------
+
+
+class Mixed(nn.Module):
+    """Colours in reverse order, or their mean."""
+
+    def __init__(self, is_grey: bool) -> None:
+        super().__init__()
+        self.is_grey = is_grey
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1, keepdim=True) if self.is_grey else x.flip(1)
+
+
+class Deep(nn.Module):
+    """Mean of a voxel and the planes above and below, which are zero beyond the ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", torch.full((1, 1, 3, 1, 1), 1 / 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.conv3d(x, self.kernel, padding=(1, 0, 0))
+
+
+def scripted(module: nn.Module, *shape: int) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch plans another format
+        torch.jit.save(torch.jit.trace(module, torch.rand(shape), check_trace=False), buffer)
+    return buffer.getvalue()
+
+
+def of_colours(n_out: int, axes: list[str]) -> dict[str, Any]:
+    told = description()
+    told["inputs"][0]["axes"][1]["channel_names"] = ["r", "g", "b"]
+    told["inputs"][0]["preprocessing"] = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": axes, "eps": 1e-6}}]
+    told["outputs"][0]["axes"][1]["channel_names"] = ["r", "g", "b"][:n_out]
+    told["outputs"][0]["postprocessing"] = []
+    return told
+
+
+def of_volumes(size: Any = None) -> dict[str, Any]:
+    told = description()
+    told["inputs"][0]["axes"].insert(2, {"type": "space", "id": "z", "size": size or {"min": 4, "step": 2}})
+    told["outputs"][0]["axes"].insert(
+        2, {"type": "space", "id": "z", "size": {"tensor_id": "raw", "axis_id": "z"}, "halo": 1}
+    )
+    told["outputs"][0]["axes"][1]["channel_names"] = ["a"]
+    told["inputs"][0]["preprocessing"] = [{"id": "scale_linear", "kwargs": {"gain": 2.0, "offset": 1.0}}]
+    told["outputs"][0]["postprocessing"] = []
+    return told
+
+
+def test_colours_go_through_together_and_colours_come_out(write: Write) -> None:
+    path = write(of_colours(3, ["channel", "y", "x"]), {"weights.torchscript": scripted(Mixed(False), 1, 3, 8, 8)})
+    model_id = import_bioimageio(path, trust_torchscript=True)
+    rgb = np.random.default_rng(0).integers(0, 255, (40, 52, 3), dtype=np.uint8)
+    request = EnhanceRequest(image=rgb, axes="YXS", filter_id=model_id, precision="float32")
+    result = enhance.run(request)
+    pooled = ((rgb - rgb.mean()) / rgb.std())[..., ::-1]
+    assert result.axes == "YXS" and result.is_complete
+    np.testing.assert_allclose(result.image, pooled, atol=1e-5)
+    half = enhance.run(dataclasses.replace(request, strength=0.5)).image
+    np.testing.assert_allclose(half, 0.5 * rgb + 0.5 * pooled, atol=1e-4)
+    window = enhance.run(dataclasses.replace(request, region=Region(5, 25, 7, 30))).image
+    np.testing.assert_allclose(window, pooled[5:25, 7:30], atol=1e-5)
+    planes = np.moveaxis(np.stack([rgb, rgb[::-1]]), -1, 1)  # T C Y X
+    movie = enhance.run(dataclasses.replace(request, image=planes, axes="TCYX")).image
+    np.testing.assert_allclose(movie[0], np.moveaxis(pooled, -1, 0), atol=1e-5)
+    with pytest.raises(ImageError, match="takes 3 channels at once, and 1 of this image is chosen"):
+        enhance.run(dataclasses.replace(request, channels="grey"))
+
+
+def test_each_colour_is_measured_by_itself_where_the_package_says_so(write: Write) -> None:
+    told = of_colours(1, ["y", "x"])
+    path = write(told, {"weights.torchscript": scripted(Mixed(True), 1, 3, 8, 8)})
+    model_id = import_bioimageio(path, trust_torchscript=True)
+    rgb = np.random.default_rng(0).integers(0, 255, (40, 52, 3)).astype(np.float32) * [1.0, 5.0, 0.2]
+    request = EnhanceRequest(image=rgb.astype(np.float32), axes="YXS", filter_id=model_id, precision="float32")
+    result = enhance.run(request)
+    assert result.axes == "YX" and result.image.shape == (40, 52)
+    alone = ((rgb - rgb.mean((0, 1))) / rgb.std((0, 1))).mean(-1)
+    np.testing.assert_allclose(result.image, alone, atol=1e-4)
+    with pytest.raises(ParameterError, match="cannot be blended"):
+        enhance.run(dataclasses.replace(request, strength=0.5))
+    mixed = copy.deepcopy(told)
+    mixed["inputs"][0]["preprocessing"] += [{"id": "scale_range", "kwargs": {"axes": ["channel", "y", "x"]}}]
+    with pytest.raises(ManifestError, match="and others all of them together"):
+        described_network(mixed, "torchscript", None)
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_volumes_go_through_whole_or_in_blocks_without_seams(
+    write: Write, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    path = write(of_volumes(size), {"weights.torchscript": scripted(Deep(), 1, 1, 4, 8, 8)})
+    model_id = import_bioimageio(path, trust_torchscript=True)
+    assert find_model(model_id).axes == "ZYX"
+    volume = np.random.default_rng(0).integers(0, 900, (10, 20, 24), dtype=np.uint16)
+    request = EnhanceRequest(image=volume, axes="ZYX", filter_id=model_id, precision="float32")
+    x = 2.0 * volume + 1.0
+    inside = (x[:-2] + x[1:-1] + x[2:]) / 3
+    whole = enhance.run(request).image
+    np.testing.assert_allclose(whole[1:-1], inside, rtol=1e-5)
+    monkeypatch.setattr(imported, "_BLOCK_PX", 8)
+    np.testing.assert_allclose(enhance.run(request).image[1:-1], inside, rtol=1e-5)
+    both = enhance.run(dataclasses.replace(request, image=np.stack([volume, volume[::-1]], axis=1), axes="ZCYX"))
+    np.testing.assert_allclose(both.image[1:-1, 1], inside[::-1], rtol=1e-5)
+    shallow = enhance.run(dataclasses.replace(request, image=volume[0], axes="YX")).image
+    np.testing.assert_allclose(shallow, 2.0 * volume[0] + 1.0, rtol=1e-5)  # mirrored planes are the same one
+
+
+def test_what_takes_more_than_a_plane_says_so_where_planes_are_needed(write: Write, tmp_path: Path) -> None:
+    path = write(of_volumes(), {"weights.torchscript": scripted(Deep(), 1, 1, 4, 8, 8)})
+    model_id = import_bioimageio(path, trust_torchscript=True)
+    request = EnhanceRequest(image=image(), axes="YX", filter_id=model_id, precision="float32")
+    with pytest.raises(ParameterError, match="takes volumes at once: it has no live preview"):
+        PreviewSession().update(PreviewRequest(enhance=request))
+    with pytest.raises(ParameterError, match="cannot differ by region"):
+        enhance.run(dataclasses.replace(request, strength_map=StrengthMap(values=np.ones((40, 52)))))
+    write_image(tmp_path / "in.tif", image(), "YX", dtype="keep")
+    with pytest.raises(ParameterError, match="larger than memory cannot"):
+        large_images.run(
+            LargeRequest(
+                source=tmp_path / "in.tif", target=tmp_path / "o.ome.zarr",
+                settings=dataclasses.replace(request, image=None, axes=""),
+            )
+        )  # fmt: skip
+    told = of_volumes()
+    told["inputs"][0]["preprocessing"] = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["y", "x"]}}]
+    with pytest.raises(ManifestError, match="plane by plane"):
+        described_network(told, "torchscript", None)
+
+
+def test_volumes_and_colours_of_format_4_and_their_test_images(write: Write) -> None:
+    def npy(array: NDArray[Any]) -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        return buffer.getvalue()
+
+    told = description(format_version="0.4.10", test_inputs=["in.npy"], test_outputs=["out.npy"])
+    told["inputs"] = [{"name": "raw", "axes": "bczyx", "shape": {"min": [1, 1, 4, 8, 8], "step": [0, 0, 2, 4, 4]}}]
+    same = {"reference_tensor": "raw", "scale": [1.0] * 5, "offset": [0.0] * 5}
+    told["outputs"] = [{"name": "out", "axes": "bczyx", "shape": same, "halo": [0, 0, 1, 0, 0]}]
+    volume = np.random.default_rng(0).random((1, 1, 6, 8, 12)).astype(np.float32)
+    padded = np.pad(volume, ((0, 0), (0, 0), (1, 1), (0, 0), (0, 0)))
+    right = (padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]) / 3
+    files = {"weights.torchscript": scripted(Deep(), 1, 1, 4, 8, 8), "in.npy": npy(volume), "out.npy": npy(right)}
+    card = find_model(import_bioimageio(write(told, files), trust_torchscript=True))
+    assert card.axes == "ZYX" and card.architecture["z"] == [4, 2, 1]
+    assert card.scores["test_image_largest_difference"] < 1e-6
+    colours = description(format_version="0.4.10")
+    colours["inputs"] = [{"name": "raw", "axes": "byxc", "shape": [1, 8, 8, 3]}]
+    colours["outputs"] = [{"name": "out", "axes": "byxc", "shape": [1, 8, 8, 3]}]
+    plan = described_network(colours, "torchscript", None)
+    assert (plan["n_in"], plan["channel"], plan["axes_in"]) == (3, None, "byxc")
+    assert described_network(colours, "torchscript", 2)["channel"] == 2
+    with pytest.raises(ManifestError, match="there is no channel 3"):
+        described_network(colours, "torchscript", 3)
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 
@@ -266,9 +441,7 @@ REFUSED = {
     "integers": (
         ("inputs", 0, "preprocessing"), [{"id": "ensure_dtype", "kwargs": {"dtype": "uint8"}}], "expected float32",
     ),
-    "three channels": (("inputs", 0, "axes", 1, "channel_names"), ["r", "g", "b"], "takes 3 channels"),
     "time": (("inputs", 0, "axes", 0), {"type": "time", "size": 3}, "the axis 'time'"),
-    "volumes": (("inputs", 0, "axes", 0), {"type": "space", "id": "z", "size": 16}, "takes volumes"),
     "two inputs": (("inputs",), description()["inputs"] * 2, "2 inputs"),
     "larger result": (("outputs", 0, "axes", 2, "scale"), 0.5, "another size"),
     "valid result": (
@@ -284,7 +457,7 @@ REFUSED = {
 def test_what_cannot_be_run_as_meant_is_refused_with_the_reason(write: Write, case: str) -> None:
     path, value, words = REFUSED[case]
     with pytest.raises(ManifestError, match=words) as caught:
-        described_network(change(path, value), "torchscript", 0)
+        described_network(change(path, value), "torchscript", None)
     assert "\n" not in str(caught.value)
     package = write(change(path, value), {"weights.torchscript": torchscript()})
     with pytest.raises(CellEnhanceError):

@@ -426,7 +426,13 @@ def models_import(
         ),
     ],
     model_id: Annotated[str | None, typer.Option("--id", help="Name of the model in files and commands.")] = None,
-    channel: Annotated[int, typer.Option(min=0, help="Of a package: which channel of its result is shown.")] = 0,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of a package: which channel of its result is shown; all of one that gives as many as it takes.",
+        ),
+    ] = None,
     trust_torchscript: Annotated[
         bool,
         typer.Option(

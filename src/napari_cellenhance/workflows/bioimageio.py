@@ -66,7 +66,11 @@ def export_bioimageio(
 
 
 def import_bioimageio(
-    path: str | os.PathLike[str], *, model_id: str | None = None, channel: int = 0, trust_torchscript: bool = False
+    path: str | os.PathLike[str],
+    *,
+    model_id: str | None = None,
+    channel: int | None = None,
+    trust_torchscript: bool = False,
 ) -> str:
     """Import a package of the BioImage Model Zoo; it is then a filter like any other, in the group BioImage.IO.
 
@@ -80,8 +84,8 @@ def import_bioimageio(
         The package (zip), as downloaded; it is only read.
     model_id : str or None
         Name in files and commands; None makes one from the title.
-    channel : int
-        Which channel of the result is shown, from 0.
+    channel : int or None
+        Which channel of the result is shown, from 0; None shows all of a network that gives as many as it takes.
     trust_torchscript : bool
         Whether those who made the package are trusted.
 

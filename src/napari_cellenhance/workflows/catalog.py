@@ -227,10 +227,11 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
 
         enhancer = RestoreEnhancer(module, spec.info, choice)
     elif spec.card.recipe == "bioimageio":
-        from napari_cellenhance.core.recipes.imported import ImportedEnhancer, NetworkPlan, open_network
+        from napari_cellenhance.core.recipes import imported
 
-        plan = NetworkPlan.from_dict(spec.card.architecture)
-        enhancer = ImportedEnhancer(open_network(plan.kind, module, choice.torch_device), plan, spec.info, choice)
+        plan = imported.NetworkPlan.from_dict(spec.card.architecture)
+        make = imported.ImportedBlocks if plan.takes_blocks else imported.ImportedEnhancer
+        enhancer = make(imported.open_network(plan.kind, module, choice.torch_device), plan, spec.info, choice)
     elif spec.card.recipe == "semantic":
         from napari_cellenhance.core.recipes.separator import SeparateEnhancer
 

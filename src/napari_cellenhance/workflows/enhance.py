@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import from_canonical
-from napari_cellenhance.core.normalize import Normalizer
+from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.normalize import Normalizer, sanitize
 from napari_cellenhance.core.tiling import Region, split
 from napari_cellenhance.workflows import _planes, catalog
 from napari_cellenhance.workflows._engine import Engine
@@ -27,6 +28,7 @@ from napari_cellenhance.workflows.strength_maps import describe_map, open_map, s
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.inference import Rendering
+    from napari_cellenhance.core.recipes.imported import ImportedBlocks
 
 __all__ = ["apply", "run"]
 
@@ -98,6 +100,8 @@ def apply(
     if _is_identity(request, opened.spec):
         return _Run(request, opened.spec, image, None, on_progress, is_cancelled).identity()
     engine = Engine(opened, request.tile_px)
+    if getattr(opened.enhancer, "takes_blocks", False):
+        return _BlockRun(request, opened.spec, image, engine, on_progress, is_cancelled).enhance(engine)
     return _Run(request, opened.spec, image, engine, on_progress, is_cancelled).enhance(engine)
 
 
@@ -322,6 +326,79 @@ class _Run:
         if self.watch is not None and self.engine is not None:
             found += self.watch.sentences()
         return tuple(found)
+
+
+class _BlockRun(_Run):
+    """A run of an imported network that takes volumes, or several channels at once."""
+
+    def enhance(self, engine: Engine) -> EnhanceResult:
+        """Block by block: time points, and channels where each goes through by itself."""
+        from napari_cellenhance.core.inference import Cancelled
+
+        plan = self._blocks_of(engine.opened).plan
+        n_t, n_c, n_z = self.image.shape[:3]
+        self._check(plan.n_in, n_c, has_all=plan.channel is None)
+        together = [tuple(range(n_c))] if plan.n_in > 1 else [(c,) for c in range(n_c)]
+        n_out = 1 if plan.n_in > 1 and plan.channel is not None else n_c
+        depths = [slice(0, n_z)] if plan.z is not None else [slice(z, z + 1) for z in range(n_z)]
+        units = [(t, channels, part) for channels in together for t in range(n_t) for part in depths]
+        self.tally = Tally(self.on_progress, len(units))
+        out = np.zeros((n_t, n_out, n_z, *self.window.shape), np.float32)
+        if n_out != n_c:
+            self.image = dataclasses.replace(self.image, axes=self.image.axes.replace("C", "").replace("S", ""))
+        found, is_complete = _Objects(None, None), True
+        try:
+            for t, channels, part in units:
+                self._checkpoint()
+                to = channels if n_out == n_c else (0,)
+                out[t, to[0] : to[-1] + 1, part] = self._make(engine, t, channels, part)
+                self.tally.plane_done()
+            found = self._find_objects(out)
+        except Cancelled:
+            is_complete = False
+        return self._result(out, found, is_complete)
+
+    def _check(self, n_in: int, n_c: int, *, has_all: bool) -> None:
+        title = self.spec.info.title
+        if n_in > 1 and n_c != n_in:
+            raise ImageError(
+                f"“{title}” takes {n_in} channels at once, and {n_c} of this image {'is' if n_c == 1 else 'are'} "
+                "chosen; choose as many, or an image that has them"
+            )
+        if self.map is not None:
+            raise ParameterError(f"“{title}” takes more than a plane at once, so its strength cannot differ by region")
+        if self.strength < 1.0 and n_in > 1 and not has_all:
+            raise ParameterError(
+                f"“{title}” makes one channel of {n_in}, which cannot be blended with the image; set its share to 1"
+            )
+
+    def _make(self, engine: Engine, t: int, channels: Sequence[int], part: slice) -> NDArray[np.float32]:
+        """What the network makes of one block, of shape (C, Z, h, w); pixels that were no numbers stay none."""
+        raws = [np.stack([self.image.read((t, c, z)) for z in range(part.start, part.stop)]) for c in channels]
+        raw = np.stack(raws)
+        block, n_bad = sanitize(raw)
+        if self.watch is not None:
+            self.watch.see(block[0, block.shape[1] // 2])
+        pixels = np.asarray(block, np.float32)
+
+        def attempt(opened: OpenedFilter, _: int) -> NDArray[np.float32]:
+            blocks = self._blocks_of(opened)
+            self.tally.begin_plane(len(blocks.tiles(pixels.shape, self.window)))
+            return blocks.run(pixels, self.window, self._checkpoint, self.tally.tile_done)
+
+        found = engine.attempt(attempt)
+        inside = (..., *self.window.slices)
+        if self.strength < 1.0:
+            found = np.asarray((1.0 - self.strength) * pixels[inside] + self.strength * found, np.float32)
+        if n_bad:
+            self.n_bad += n_bad
+            bad = ~np.isfinite(raw[inside])
+            found[bad if len(found) == len(bad) else bad.any(axis=0, keepdims=True)] = np.nan
+        return found
+
+    @staticmethod
+    def _blocks_of(opened: OpenedFilter) -> ImportedBlocks:
+        return cast("ImportedBlocks", opened.enhancer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,11 @@ def import_archive(path: str | os.PathLike[str], *, model_id: str = "nunet-autho
 
 
 def import_file(
-    path: str | os.PathLike[str], *, model_id: str | None = None, channel: int = 0, trust_torchscript: bool = False
+    path: str | os.PathLike[str],
+    *,
+    model_id: str | None = None,
+    channel: int | None = None,
+    trust_torchscript: bool = False,
 ) -> tuple[ShelfCard, ...]:
     """Import models from whatever holds them: the authors' archive, a package of the zoo, or a model exported here.
 

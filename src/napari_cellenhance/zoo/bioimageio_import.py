@@ -44,7 +44,7 @@ def import_package(
     path: str | os.PathLike[str],
     *,
     model_id: str | None = None,
-    channel: int = 0,
+    channel: int | None = None,
     trust_torchscript: bool = False,
     folder: Path | None = None,
 ) -> ModelCard:
@@ -58,8 +58,8 @@ def import_package(
         The package (zip), as downloaded; it is only read.
     model_id : str or None
         Name in files and commands; None makes one from the title.
-    channel : int
-        Which channel of the result is shown, from 0.
+    channel : int or None
+        Which channel of the result is shown, from 0; None shows all of a network that gives as many as it takes.
     trust_torchscript : bool
         Whether a TorchScript program may be loaded and run; see ``AT_STAKE``.
     folder : Path or None
@@ -187,6 +187,7 @@ def _card(package: Package, model_id: str, name: str, architecture: dict[str, An
         "summary": " ".join(str(told.get("description") or "A model of the BioImage Model Zoo.").split()),
         "recipe": "bioimageio",
         "architecture": architecture,
+        "axes": "ZYX" if "z" in architecture else "YX",
         "normalization": {"name": "fixed", "parameters": {"low": 0.0, "high": 1.0}},
         "strength": _STRENGTH,
         "training": {

@@ -104,8 +104,8 @@ def check_hash(data: bytes, entry: Mapping[str, Any], what: str) -> None:
         raise ChecksumError(f"{what} is not the file that its description names (its SHA-256 differs); get it again")
 
 
-def described_network(description: Mapping[str, Any], kind: str, channel: int) -> dict[str, Any]:
-    """Architecture of a model card for a network of single planes of one channel.
+def described_network(description: Mapping[str, Any], kind: str, channel: int | None) -> dict[str, Any]:
+    """Architecture of a model card for a network of planes or volumes, of one channel or several.
 
     Parameters
     ----------
@@ -113,13 +113,14 @@ def described_network(description: Mapping[str, Any], kind: str, channel: int) -
         Of format 0.4 or 0.5.
     kind : str
         "torchscript" or "onnx".
-    channel : int
-        Which channel of the (first) output is the result.
+    channel : int or None
+        Which channel of the (first) output is the result; None takes all where as many come out as go in, several; else
+        the first.
 
     Raises
     ------
     ManifestError
-        Volumes, several inputs or channels, another size of the result, processing that is unknown here, or a
+        Several inputs, another size of the result, a channel that it lacks, processing that is unknown here, or a
         description that is damaged; says which.
     """
     from napari_cellenhance.core.recipes.imported import NetworkPlan
@@ -132,12 +133,21 @@ def described_network(description: Mapping[str, Any], kind: str, channel: int) -
         has_axes_of_04 = isinstance(inputs[0].get("axes"), str)
         read = _of_format_4 if has_axes_of_04 else _of_format_5
         found = read(inputs[0], outputs[0])
-        plan = NetworkPlan.from_dict({"name": kind, "channel": channel, "dtype": "float32", **found})
+        shown = _shown(channel, found["n_in"], found.pop("n_out"))
+        plan = NetworkPlan.from_dict({"name": kind, "channel": shown, "dtype": "float32", **found})
     except CellEnhanceError as error:
         raise ManifestError(f"“{name}” cannot be run here: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ManifestError(f"the description of “{name}” is damaged ({type(error).__name__}: {error})") from error
     return plan.to_dict()
+
+
+def _shown(channel: int | None, n_in: int, n_out: int) -> int | None:
+    if channel is None:
+        return None if n_in == n_out > 1 else 0
+    if not 0 <= channel < n_out:
+        raise ParameterError(f"its result has {n_out} channel(s); there is no channel {channel}, counted from 0")
+    return channel
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:
@@ -187,24 +197,39 @@ def _tensors(description: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _of_format_5(given: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     axes_in, axes_out = [_axis_5(axis) for axis in given["axes"]], [_axis_5(axis) for axis in result["axes"]]
-    for letter, axis in axes_in:
-        if letter == "c" and len(axis.get("channel_names", [0])) != 1:
-            raise ParameterError(f"it takes {len(axis['channel_names'])} channels; expected one")
-        if letter == "z" and _minimum(axis["size"]) != 1:
-            raise ParameterError("it takes volumes; expected planes")
     by_letter, out_by_letter = dict(axes_in), dict(axes_out)
     given_id = str(given.get("id", "input"))
-    sides = {}
-    for letter in "yx":
+    sides, is_volume = {}, "z" in by_letter and _minimum(by_letter["z"]["size"]) > 1
+    for letter in "zyx" if is_volume else "yx":
         axis = by_letter[letter]
         step = int(axis["size"].get("step", 0)) if isinstance(axis["size"], Mapping) else 0
         sides[letter] = [_minimum(axis["size"]), step, _halo_5(out_by_letter[letter], axis, given_id)]
+    n_in, n_out = (len(axes.get("c", {}).get("channel_names", [0])) for axes in (by_letter, out_by_letter))
+    before = list(given.get("preprocessing") or [])
     return {
         "axes_in": "".join(letter for letter, _ in axes_in), "axes_out": "".join(letter for letter, _ in axes_out),
-        "dtype": "float32", **sides,
-        "before": [s for step in given.get("preprocessing") or [] for s in _step_5(step, None)],
+        "dtype": "float32", **sides, "n_in": n_in, "n_out": n_out,
+        "is_per_channel": _is_per_channel([_measured_axes(step.get("kwargs")) for step in before], n_in, is_volume),
+        "before": [s for step in before for s in _step_5(step, None)],
         "after": _after([s for step in result.get("postprocessing") or [] for s in _step_5(step, given_id)]),
     }  # fmt: skip
+
+
+def _measured_axes(settings: Any) -> str | None:
+    """Letters of the axes along which a step measures; None where it does not say, and takes all."""
+    axes = settings.get("axes") if isinstance(settings, Mapping) else None
+    return None if axes is None else "".join(_SHORT.get(str(axis), str(axis)) for axis in axes)
+
+
+def _is_per_channel(measured: Sequence[str | None], n_in: int, is_volume: bool) -> bool:
+    """Whether the steps before the network measure each channel by itself."""
+    told = [axes for axes in measured if axes is not None]
+    if is_volume and any("z" not in axes for axes in told):
+        raise ParameterError("its steps measure volumes plane by plane; expected whole volumes (z, y and x)")
+    found = {"c" not in axes for axes in told} if n_in > 1 else set()
+    if len(found) > 1:
+        raise ParameterError("some of its steps measure each channel by itself, and others all of them together")
+    return found == {True}
 
 
 def _axis_5(axis: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -271,26 +296,28 @@ def _of_format_4(given: Mapping[str, Any], result: Mapping[str, Any]) -> dict[st
     axes_in, axes_out = str(given["axes"]), str(result["axes"])
     shape, out = given["shape"], result["shape"]
     lowest, steps = (shape["min"], shape["step"]) if isinstance(shape, Mapping) else (shape, [0] * len(shape))
-    for letter, n, step in zip(axes_in, lowest, steps, strict=True):
-        if letter in "cz" and (n != 1 or step):
-            what = "channels" if letter == "c" else "planes"
-            raise ParameterError(f"it takes {n} or more {what} at once; expected one")
+    size = dict(zip(axes_in, zip(lowest, steps, strict=True), strict=True))
+    n_in, channel_step = size.get("c", (1, 0))
+    if channel_step:
+        raise ParameterError(f"it takes {n_in} or more channels at once; expected a fixed number")
+    is_volume = "z" in size and size["z"] != (1, 0)
+    letters = "zyx" if is_volume else "yx"
     if isinstance(out, Mapping):
-        scales = {a: s for a, s in zip(axes_out, out["scale"], strict=True) if a in "yx"}
-        offsets = {a: s for a, s in zip(axes_out, out["offset"], strict=True) if a in "yx"}
-        is_same = set(scales.values()) == {1.0} and set(offsets.values()) == {0.0}
+        scales, offsets = (dict(zip(axes_out, out[key], strict=True)) for key in ("scale", "offset"))
+        is_same = all((scales[a], offsets[a]) == (1.0, 0.0) for a in letters)
+        n_out = round(scales.get("c", 1.0) * n_in + 2 * offsets.get("c", 0.0))
     else:
-        is_same = {a: n for a, n in zip(axes_out, out, strict=True) if a in "yx"} == {
-            a: n for a, n in zip(axes_in, lowest, strict=True) if a in "yx"
-        }
+        lengths = dict(zip(axes_out, out, strict=True))
+        is_same, n_out = all(lengths[a] == size[a][0] for a in letters), int(lengths.get("c", 1))
     if not is_same:
         raise ParameterError("its result has another size than its input; expected the same")
     halo = dict(zip(axes_out, result.get("halo") or [0] * len(axes_out), strict=True))
-    size = dict(zip(axes_in, zip(lowest, steps, strict=True), strict=True))
+    before = list(given.get("preprocessing") or [])
     return {
-        "axes_in": axes_in, "axes_out": axes_out, "dtype": "float32",
-        **{a: [int(size[a][0]), int(size[a][1]), int(halo[a])] for a in "yx"},
-        "before": [s for step in given.get("preprocessing") or [] for s in _step_4(step, None)],
+        "axes_in": axes_in, "axes_out": axes_out, "dtype": "float32", "n_in": int(n_in), "n_out": n_out,
+        **{a: [int(size[a][0]), int(size[a][1]), int(halo[a])] for a in letters},
+        "is_per_channel": _is_per_channel([_measured_axes(step.get("kwargs")) for step in before], n_in, is_volume),
+        "before": [s for step in before for s in _step_4(step, None)],
         "after": _after([
             s for step in result.get("postprocessing") or [] for s in _step_4(step, str(given.get("name")))
         ]),
