@@ -12,6 +12,7 @@ from napari_cellenhance.core.input_traits import (
     is_empty,
     outside,
     ranges_of,
+    ranges_over,
     saturated_share,
     traits_of,
 )
@@ -78,3 +79,36 @@ def test_light_that_is_cut_off_is_told_as_a_share() -> None:
     cut = np.minimum(cells, 220)
     assert saturated_share(cut) == pytest.approx(float((cells >= 220).mean()))
     assert saturated_share(cells > 200) == 0.0 and saturated_share(np.minimum(cells, 100)) == 0.0  # no photographs
+
+
+# --- from few images ----------------------------------------------------------------------------------
+
+
+def test_few_images_tell_a_range_in_which_further_ones_lie() -> None:
+    for n in (1, 3, 8):
+        ranges = ranges_over([_cells(seed=k) for k in range(n)])
+        assert set(ranges) == set(TRAITS), "grey levels too: the images are of whole numbers"
+        alarms = sum(bool(outside(traits_of(_cells(seed=k)), ranges)) for k in range(100, 120))
+        assert alarms <= 2, (n, alarms)
+        for unlike, trait in ((_cells(noise=90), "noise"), (gaussian_filter(_cells().astype(float), 6), "slope")):
+            assert trait in {one.trait for one in outside(traits_of(unlike), ranges)}, (n, trait)
+
+
+def test_whole_numbers_count_levels_however_they_are_stored() -> None:
+    images = [_cells(seed=k) for k in range(4)]
+    stored = ranges_over([image.astype(np.float32) for image in images])
+    assert stored == ranges_over(images) and "levels" in stored
+    assert "levels" not in ranges_over([image / 1000 for image in images])
+
+
+def test_many_images_are_looked_at_in_the_middle_of_sixty() -> None:
+    planes = [_cells(seed=k % 3) for k in range(90)]
+    seen = ranges_over(planes)
+    assert seen["noise"][0] <= min(traits_of(plane)["noise"] for plane in planes[:3])
+    before = [plane.copy() for plane in planes]
+    assert all(np.array_equal(a, b) for a, b in zip(before, planes, strict=True))
+
+
+def test_little_to_look_at_tells_nothing() -> None:
+    assert ranges_over([]) == {} and ranges_over([np.zeros((200, 200))]) == {}
+    assert ranges_over([_cells()[:50, :50]]) == {}

@@ -8,7 +8,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.noise import estimate_sigma
 
-__all__ = ["MIN_SIDE_PX", "TRAITS", "WINDOW_PX", "Outside", "is_empty", "outside", "ranges_of", "saturated_share",
-           "traits_of"]  # fmt: skip
+__all__ = ["MIN_SIDE_PX", "TRAITS", "WINDOW_PX", "Outside", "is_empty", "outside", "ranges_of", "ranges_over",
+           "saturated_share", "traits_of"]  # fmt: skip
 
 MIN_SIDE_PX = 64
 """Shortest side of an image that anything is said of."""
@@ -38,6 +38,13 @@ _BAND = (0.02, 0.25)
 _ON_LOG_SCALE = ("size_px", "noise", "levels")
 _KEPT = (1.0, 99.0)
 _MARGIN = 0.15
+_FEW, _LEAST = 100, 5
+"""Windows below which the range is predicted from mean and scatter, and below which nothing is said."""
+_FEW_PLANES = 3
+_MAX_WINDOWS = 60
+_MAX_PER_PLANE = 5
+_MISSED = 0.01
+"""Share of further images that a predicted range may miss."""
 _EMPTY_SCALES_PX = (1.5, 4.0)
 _BACKGROUND_PX = 24.0
 _EMPTY_CHANCE = 0.001
@@ -156,6 +163,73 @@ def ranges_of(found: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
             low, high = np.percentile(values, _KEPT)
             ranges[trait] = (round(float(low), 4), round(float(high), 4))
     return ranges
+
+
+def ranges_over(planes: Sequence[NDArray[np.generic]]) -> dict[str, tuple[float, float]]:
+    """Range of each trait that is to be expected of further images, from the images that a network learns from.
+
+    Parameters
+    ----------
+    planes : sequence of ndarray of shape (Y, X)
+        Finite, as the network will be given them; not modified. At most 60 windows of them are looked at: the middle
+        of each plane, of few planes the corners too, half a plane high and wide.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Empty for planes below 64 px, flat ones, and fewer than five windows.
+
+    Notes
+    -----
+    Of 100 windows and more as :func:`ranges_of`. Few images show a part of what there is: then the range reaches at
+    least to mean ± t·s·√(1 + 1/n), which misses 1 % of further values of a normal law; t of Student's law with n − 1
+    degrees of freedom, sizes, noise and levels on a logarithmic scale. Windows of one or two images differ less than
+    images do: there s is doubled.
+    """
+    found = [traits for window in _windows(planes) if (traits := traits_of(window))]
+    if len(found) < _LEAST:
+        return {}
+    ranges = ranges_of(found)
+    if len(found) >= _FEW:
+        return ranges
+    wider = 2.0 if len(planes) < _FEW_PLANES else 1.0
+    for trait, (low, high) in ranges.items():
+        least, most = _predicted([each[trait] for each in found if trait in each], trait in _ON_LOG_SCALE, wider)
+        ranges[trait] = (round(min(low, least), 4), round(max(high, most), 4))
+    return ranges
+
+
+def _windows(planes: Sequence[NDArray[np.generic]]) -> Iterator[NDArray[np.generic]]:
+    n_used = min(len(planes), _MAX_WINDOWS)
+    n_each = max(1, min(_MAX_PER_PLANE, _MAX_WINDOWS // max(1, n_used)))
+    for i in np.linspace(0, len(planes) - 1, n_used).round().astype(int):
+        plane = _as_stored(np.asarray(planes[i]))
+        if n_each == 1:
+            yield middle(plane)
+            continue
+        sides = [min(WINDOW_PX, max(MIN_SIDE_PX, n // 2)) for n in plane.shape]
+        ends = [n - side for n, side in zip(plane.shape, sides, strict=True)]
+        for y, x in [(0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)][:n_each]:
+            top, left = (max(0, int(share * end)) for share, end in zip((y, x), ends, strict=True))
+            yield plane[top : top + sides[0], left : left + sides[1]]
+
+
+def _as_stored(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Whole numbers as such again: grey levels are counted in them only."""
+    if plane.dtype.kind != "f" or float(np.ptp(plane)) < 2 or float(np.abs(plane).max()) >= 2**31:
+        return plane
+    whole = np.rint(plane)
+    return whole.astype(np.int64) if np.array_equal(whole, plane) else plane
+
+
+def _predicted(values: Sequence[float], is_on_log_scale: bool, wider: float) -> tuple[float, float]:
+    from scipy.stats import t
+
+    given = np.log(values) if is_on_log_scale else np.asarray(values)
+    n = len(given)
+    reach = wider * float(t.isf(_MISSED / 2, n - 1)) * float(np.std(given, ddof=1)) * np.sqrt(1 + 1 / n)
+    low, high = (float(np.mean(given)) + sign * reach for sign in (-1, 1))
+    return (float(np.exp(low)), float(np.exp(high))) if is_on_log_scale else (low, high)
 
 
 def outside(found: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> list[Outside]:

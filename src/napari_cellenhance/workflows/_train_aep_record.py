@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cellenhance.workflows._train_ranges import input_ranges
 from napari_cellenhance.workflows.painted_layers import PERCENTILES
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def publish(setup: AEPSetup, state: FitState, stopped: str) -> ModelCard:
         "license": "BSD-3-Clause",
         "citation": CITATION,
         "classes": _classes(setup, names),
+        "input_ranges": input_ranges([painted.image for painted in setup.images], request.init_from),
         "training": _training(setup, state, stopped),
         "scores": _scores(setup, state),
     }  # fmt: skip

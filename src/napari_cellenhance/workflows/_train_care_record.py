@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cellenhance.workflows._train_care_setup import aside
+from napari_cellenhance.workflows._train_ranges import input_ranges, planes_of
 from napari_cellenhance.workflows.synthesize import group_of, preview_png
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def publish(setup: CareSetup, state: FitState, stopped: str, scores: Mapping[str
         "axes": "YX" if request.n_dims == 2 else "ZYX",
         "license": "BSD-3-Clause",
         "citation": CITATION,
+        "input_ranges": input_ranges(planes_of([pair.poor for pair in setup.pairs]), request.init_from),
         "training": _training(setup, state, stopped, scores),
         "scores": {"validation_loss": state.best_total, **scores},
     }
@@ -118,6 +120,7 @@ def _training(setup: CareSetup, state: FitState, stopped: str, scores: Mapping[s
         "data_sha256": hashlib.sha256(setup.identity.encode()).hexdigest(),
         "kept_aside": sorted({pair.group for pair in setup.recipe.kept_aside}),
         "is_split_in_space": setup.recipe.is_split_in_space,
+        "left_out": list(setup.recipe.left_out),
         "calibration": calibration if "factor" in calibration else None,
         "synthesis": request.synthesis.to_dict() if setup.exposures else None,
         "init_from": request.init_from,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cellenhance.workflows._train_n2v_setup import PERCENTILES
+from napari_cellenhance.workflows._train_ranges import input_ranges, planes_of
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
@@ -49,6 +50,7 @@ def publish(setup: N2VSetup, state: FitState, stopped: str) -> ModelCard:
         "axes": "YX" if module.n_dims == 2 else "ZYX",
         "license": "BSD-3-Clause",
         "citation": CITATIONS[request.variant],
+        "input_ranges": input_ranges(planes_of([one.pixels for one in setup.images]), request.init_from),
         "training": _training(setup, state, stopped),
         "scores": {"blind_spot_error": state.best_total},
     }

@@ -8,8 +8,12 @@ import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cellenhance.workflows._train_ranges import input_ranges
 from napari_cellenhance.workflows._train_setup import STYLE_BANK_ASSET
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["publish"]
 
+_N_LOOKED_AT = 60
+"""Crops that tell what the network learned from."""
 SUMMARY = "Self-supervised blob filter with adjustable strength: objects bright, ground dark."
 GUIDED_SUMMARY = (
     "Blob filter with adjustable strength, also taught by outlined objects: weak objects come up, touching ones part."
@@ -58,6 +64,7 @@ def publish(request: TrainRequest, setup: Setup, state: FitState, stopped: str) 
         "license": "BSD-3-Clause",
         "citation": "Lim et al., NU-Net: a self-supervised smart filter for enhancing blobs in bioimages, ICCVW 2023",
         "object_diameter_px": list(settings.diameters_px),
+        "input_ranges": input_ranges(_given(setup, request.seed), request.init_from),
         "training": {
             "data": [{"name": s.name, "n_images": len(s.images)} for s in setup.sources],
             "perception": "none" if bank is None else bank.perception_id,
@@ -83,3 +90,13 @@ def publish(request: TrainRequest, setup: Setup, state: FitState, stopped: str) 
     if request.install:
         save_user_model(state_dict, card, half=True)
     return saved
+
+
+def _given(setup: Setup, seed: int) -> list[NDArray[Any]]:
+    """Crops as the network is fed with them: resized, some of them made poor."""
+    from napari_cellenhance.core.augment import degrade
+    from napari_cellenhance.core.sources import sample_crop
+
+    rng, s = np.random.default_rng([seed, 8]), setup.settings
+    crops = [sample_crop(setup.sources, s.crop_px, rng, diameters=s.diameters_px).image for _ in range(_N_LOOKED_AT)]
+    return [degrade(crop, rng) if rng.random() < s.degraded_fraction else crop for crop in crops]

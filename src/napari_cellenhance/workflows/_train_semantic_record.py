@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.io.panel_figures import Picture, pictures_png
+from napari_cellenhance.workflows._train_ranges import input_ranges, planes_of
+from napari_cellenhance.workflows.separate import normalizer_for
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
@@ -26,6 +28,8 @@ __all__ = ["measure", "publish", "write_picture"]
 
 CITATION = "Javer & Rittscher, Semantic filtering through deep source separation on microscopy images, arXiv 1909.00691"
 _N_PAIRS_SHOWN = 4
+_N_LOOKED_AT = 60
+"""Images that tell what the network learned from."""
 _SUMMARIES = {
     True: "Shows a movie without what moves; learned from frames some time apart.",
     False: "Keeps one kind of object and removes all else; learned from crops of objects.",
@@ -92,6 +96,7 @@ def publish(setup: SemanticSetup, state: FitState, stopped: str, scores: Mapping
         "axes": "YX",
         "license": "BSD-3-Clause",
         "citation": CITATION,
+        "input_ranges": input_ranges(_given(setup), request.init_from),
         "training": _training(setup, state, stopped),
         "scores": {"validation_loss": state.best_total, **scores},
     }
@@ -100,6 +105,14 @@ def publish(setup: SemanticSetup, state: FitState, stopped: str, scores: Mapping
     if request.install:
         save_user_model(state_dict, card)
     return saved
+
+
+def _given(setup: SemanticSetup) -> list[NDArray[Any]]:
+    """Planes as the network is given them, in grey values."""
+    rng = np.random.default_rng([setup.request.seed, 8])
+    drawn = [setup.recipe.pairs.draw(rng)[0] for _ in range(_N_LOOKED_AT)]
+    kind, parameters = setup.scaling.kind, setup.scaling.parameters
+    return planes_of([normalizer_for(kind, parameters, image).denormalize(image) for image in drawn])
 
 
 def _training(setup: SemanticSetup, state: FitState, stopped: str) -> dict[str, Any]:

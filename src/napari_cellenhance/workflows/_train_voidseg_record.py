@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_cellenhance.workflows._train_ranges import input_ranges
+
 if TYPE_CHECKING:
     from napari_cellenhance.core.training import FitState
     from napari_cellenhance.workflows._train_voidseg_setup import Search, VoidSegSetup
@@ -49,6 +51,7 @@ def publish(setup: VoidSegSetup, state: FitState, stopped: str, search: Search) 
         "citation": CITATIONS[request.network],
         "classes": classes if is_stars else [*classes, {"value": 3, "name": "border"}],
         "threshold": search.threshold,
+        "input_ranges": input_ranges([one.plane for one in setup.images], None),
         "training": _training(setup, state, stopped),
         "scores": {
             "held_out": setup.held_out,
