@@ -301,6 +301,20 @@ def test_a_clean_image_can_be_brought_to_the_grey_values_of_the_poor_one(ranks: 
         CareRecipe(_network(), upside_down, settings)
     with pytest.raises(ParameterError, match="clean_scale is 'both'"):
         replace(SMALL, clean_scale="both")  # type: ignore[arg-type]
+    assert CareTraining().clean_scale == "poor"
+
+
+def test_pairs_that_have_nothing_in_common_are_left_out_and_many_are_refused() -> None:
+    pairs = [CarePair(2 * pair.clean, pair.clean, pair.group, f"pair {i}") for i, pair in enumerate(_pairs(5, 1))]
+    beside = [CarePair(-pair.clean, pair.clean, f"beside {i}", f"beside {i}") for i, pair in enumerate(pairs)]
+    settings = replace(SMALL, clean_scale="poor")
+    recipe = CareRecipe(_network(), [*pairs, *beside[:2]], settings)
+    assert recipe.left_out == ("beside 0", "beside 1")
+    seen = {source.source.part.name for source in recipe._sources} | {pair.name for pair in recipe.kept_aside}
+    assert seen == {pair.name for pair in pairs}
+    assert CareRecipe(_network(), [*pairs, *beside[:2]], replace(SMALL, clean_scale="own")).left_out == ()
+    with pytest.raises(ImageError, match="in 5 of 10 pairs, such as “beside 0”"):
+        CareRecipe(_network(), [*pairs, *beside], settings)
 
 
 @pytest.mark.parametrize("scale", ["own", "poor"])
@@ -325,7 +339,7 @@ def test_it_learns_to_remove_noise_and_validates_on_images_it_never_saw() -> Non
     settings = FitSettings(n_steps=40, learning_rate=4e-3, validate_every=20, schedule="plateau", weight_decay=0.0)
     fit(recipe, settings)
     after = recipe.validate()
-    assert after["total"] < before["total"] - 0.3 and after["mae"] < 0.9 * before["mae"]
+    assert after["total"] < before["total"] - 0.3 and after["mae"] < 0.95 * before["mae"]
     same = CareRecipe(_network(width=8), _pairs(6, 1, seed=2), replace(SMALL, batch_size=8), seed=0)
     assert same.validate() == before, "patches of the validation never change"
 

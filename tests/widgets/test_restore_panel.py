@@ -344,6 +344,12 @@ def test_pairs_of_layers_teach(panel: Any, viewer: ViewerModel, qtbot: Any) -> N
     assert "colour image" in text_of(panel)
     more.clean.choose(second)
     assert data.note.text() == "2 pairs of planes." and panel.request().is_paired
+    assert panel.request().clean_scale == "poor" and not data._scale.isHidden()
+    choose(data.clean_scale, "own")
+    assert panel.request().clean_scale == "own"
+    choose(data.source, "layers")
+    assert panel.request().clean_scale == "poor" and data._scale.isHidden(), "only real pairs have a choice"
+    choose(data.source, "pairs")
     more.remove.click()
     assert len(data.pairs.rows) == 1 and row.remove.isHidden() and data.note.text() == "1 pair of planes."
     train(qtbot, panel)
@@ -372,6 +378,12 @@ def test_folders_teach(panel: Any, viewer: ViewerModel, qtbot: Any, tmp_path: Pa
     for kind, seed in (("noisy", 1), ("clean", 2)):
         (tmp_path / kind).mkdir()
         write(tmp_path / kind / "a.tif", image(40, 44, seed=seed), "YX", dtype="keep")
+    data.folder.setText(str(tmp_path))
+    panel.train()
+    finish(qtbot, panel)
+    assert "in 1 of 1 pairs, such as “a.tif”, the images have nothing in common" in text_of(panel)
+    for kind, share in (("noisy", 0.5), ("clean", 1.0)):
+        write(tmp_path / kind / "a.tif", share * image(40, 44, seed=1), "YX", dtype="float32")
     data.folder.setText(str(tmp_path))
     train(qtbot, panel, "Paired")
     assert "“Paired” is ready" in text_of(panel)

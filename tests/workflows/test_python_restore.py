@@ -15,6 +15,7 @@ from napari_cellenhance.core.microscope import Optics
 from napari_cellenhance.workflows import restore as restoring
 from napari_cellenhance.workflows.restore import RestoreRequest
 from napari_cellenhance.workflows.synthesize import Synthesis
+from napari_cellenhance.zoo.manifest import read_user_card
 
 SMALL: Any = {
     "n_steps": 4, "batch_size": 2, "patch_px": 16, "width": 4, "kernel_px": 3, "validate_every": 2,
@@ -48,5 +49,9 @@ def test_real_pairs_are_used_as_they_are(tmp_path: Path) -> None:
     assert not (tmp_path / "exposures.json").exists(), "nothing is made up where pairs are given"
     _, uncertainty = napari_cellenhance.restore(poor[0], str(tmp_path / "care-custom.json"))
     assert uncertainty is None, "a plain error knows no uncertainty"
+    card = read_user_card(tmp_path / "care-custom.json")
+    assert card.training["recipe"]["clean_scale"] == "poor"  # type: ignore[index,call-overload]
+    napari_cellenhance.train_care(clean, tmp_path, poor=poor, install=False, clean_scale="own", **SMALL)
+    assert read_user_card(tmp_path / "care-custom.json").training["recipe"]["clean_scale"] == "own"  # type: ignore[index,call-overload]
     with pytest.raises(ParameterError, match="2 poor and 3 clean"):
         napari_cellenhance.train_care(clean, tmp_path, poor=poor[:2], **SMALL)

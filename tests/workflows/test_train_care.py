@@ -21,6 +21,7 @@ from napari_cellenhance.workflows.catalog import describe, list_filters, open_en
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
 from napari_cellenhance.workflows.restore import RestoreRequest, open_restorer
 from napari_cellenhance.workflows.restore_files import RestoreFilesRequest
+from napari_cellenhance.workflows.restore_layers import calibration_sentence
 from napari_cellenhance.workflows.synthesize import Synthesis
 from napari_cellenhance.workflows.train_care import CareRequest, PairedLayers
 from napari_cellenhance.zoo.manifest import read_user_card
@@ -102,7 +103,7 @@ def test_real_pairs_and_plain_errors(request_: CareRequest) -> None:
     good = [_image(i, 32, 36) for i in range(2)]
     pairs = tuple(
         PairedLayers(
-            poor=NoisyLayer(name=f"p{i}", image=image[::-1] // 2, axes="YX"),
+            poor=NoisyLayer(name=f"p{i}", image=image // 2, axes="YX"),
             clean=NoisyLayer(name=f"c{i}", image=image, axes="YX"),
         )
         for i, image in enumerate(good)
@@ -113,6 +114,31 @@ def test_real_pairs_and_plain_errors(request_: CareRequest) -> None:
     opened = open_restorer("mine", "cpu", "float32")
     found = restore.apply(RestoreRequest(image=good[0], axes="YX"), opened)
     assert found.uncertainty is None and found.image.shape == (32, 36)
+
+
+def test_clean_images_are_brought_to_the_grey_values_of_the_poor_ones_unless_told(request_: CareRequest) -> None:
+    images = [_image(i, 32, 36) for i in range(4)]
+    gains = (0.5, 0.1, 2.0, -1.0)
+    pairs = tuple(
+        PairedLayers(
+            poor=NoisyLayer(name=f"p{i}", image=(5000 + gain * image).astype(np.float32), axes="YX"),
+            clean=NoisyLayer(name=f"c{i}", image=image, axes="YX"),
+        )
+        for i, (image, gain) in enumerate(zip(images, gains, strict=True))
+    )
+    result = train_care.run(replace(request_, data=pairs))
+    assert result.card is not None and result.left_out == ("p3",)
+    card = read_user_card(result.card)
+    recipe = card.training["recipe"]
+    assert isinstance(recipe, dict) and recipe["clean_scale"] == "poor" and list(card.training["left_out"]) == ["p3"]  # type: ignore[call-overload]
+    assert "The pair “p3” was left out" in calibration_sentence(card)
+    assert train_care.remembered(replace(request_, clean_scale="own")).clean_scale == "poor", "as the training began"
+    own = train_care.run(replace(request_, data=pairs, clean_scale="own", model_id="own"))
+    assert (
+        own.left_out == () and own.card is not None and "left out" not in calibration_sentence(read_user_card(own.card))
+    )
+    with pytest.raises(ParameterError, match=r"clean_scale cannot be set as a further option.*--clean-scale"):
+        train_care.run(replace(request_, recipe_options={"clean_scale": "own"}))
 
 
 def test_a_single_clean_image_is_enough(request_: CareRequest) -> None:

@@ -169,6 +169,10 @@ def train_care(
     percentiles: Annotated[
         Literal["drawn", "fixed"], typer.Option(help="Normalise each patch by drawn ranks, or always the same.")
     ] = _TRAIN.percentiles,
+    clean_scale: Annotated[
+        Literal["poor", "own"],
+        typer.Option(help="Bring clean images to the grey values of the poor ones, or normalise each by itself."),
+    ] = _TRAIN.clean_scale,
     lo: Annotated[float, typer.Option(help="Lower percentile of images that are restored.")] = _TRAIN.lo,
     hi: Annotated[float, typer.Option(help="Upper percentile of images that are restored.")] = _TRAIN.hi,
     aside: Annotated[float, typer.Option(help="Share of the images that is kept aside.")] = _TRAIN.validation_fraction,
@@ -199,10 +203,10 @@ def train_care(
         synthesis=_synthesis(psf, na, wavelength, pixel, step, index, levels, photons, minimum, opening, stretch),
         model_id=model_id, title=title, init_from=init_from, n_dims=3 if volumes else 2, depth=depth, width=width,
         kernel_px=kernel, loss=loss, patch_px=patch, n_patches=patches, threshold=threshold, percentiles=percentiles,
-        lo=lo, hi=hi, validation_fraction=aside, n_steps=steps, time_limit_s=time, batch_size=batch_size,
-        learning_rate=learning_rate, schedule=schedule, validate_every=validate_every, patience=patience,
-        average=average, keep=keep, seed=seed, device=device, precision=precision, stop_after=stop_after,
-        resume=resume, install=install, recipe_options=parse_settings(more or []),
+        lo=lo, hi=hi, clean_scale=clean_scale, validation_fraction=aside, n_steps=steps, time_limit_s=time,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, validate_every=validate_every,
+        patience=patience, average=average, keep=keep, seed=seed, device=device, precision=precision,
+        stop_after=stop_after, resume=resume, install=install, recipe_options=parse_settings(more or []),
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)
@@ -214,6 +218,9 @@ def train_care(
         typer.echo(f"curves:  {result.history}")
         if result.exposures is not None:
             typer.echo(f"drawn:   {result.exposures}")
+        if result.left_out:
+            names = ", ".join(result.left_out[:5]) + (", …" if len(result.left_out) > 5 else "")
+            typer.echo(f"left out, as poor and clean image have nothing in common: {names}")
         scores = result.scores
         typer.echo(
             f"mean absolute error on images that were kept aside: {scores['mae']:.4f} (poor images: "

@@ -20,6 +20,7 @@ from napari_cellenhance.workflows import care_layers as workflow
 from napari_cellenhance.workflows.care_layers import BenchAsk
 from napari_cellenhance.workflows.denoise_layers import learning_problem
 from napari_cellenhance.workflows.synthesize import Synthesis
+from napari_cellenhance.workflows.train_care import CareRequest
 
 __all__ = ["RestoreData"]
 
@@ -28,6 +29,15 @@ _SOURCES = (
     ("Clean layers, made poor", LAYERS), ("A folder of clean images, made poor", FOLDER),
     ("Real pairs: poor and clean layers", PAIRS), ("Real pairs: folders “noisy” and “clean”", PAIR_FOLDER),
 )  # fmt: skip
+
+_DEFAULT = CareRequest(data="", out="")
+_SCALES = (("Bring clean to poor", "poor"), ("As they are", "own"))
+_SCALE_TIP = (
+    "Poor and clean images are often scaled differently: other exposure, other file type. “Bring clean to poor” fits "
+    "the grey values of each clean image to those of its poor one before anything is learned, and the restored image "
+    "keeps the grey values of its input. “As they are” stretches each by its own darkest and brightest places: try "
+    "it where the two do not lie exactly on each other."
+)
 
 
 class RestoreData(QWidget):
@@ -54,6 +64,10 @@ class RestoreData(QWidget):
         self.clean.list.setCurrentRow(-1)
         self.clean.list.setToolTip("Check the layers that look as they should. They are only read.")
         self.pairs = PairList(viewer)
+        self.clean_scale = QComboBox()
+        for title, data in _SCALES:
+            self.clean_scale.addItem(title, data)
+        describe(self.clean_scale, "Grey values of the clean image", _SCALE_TIP)
         self.folder = QLineEdit()
         describe(self.folder, "Folder", "Folder with TIFF, OME-TIFF or PNG files.")
         self.choose = QPushButton("Choose…")
@@ -70,9 +84,13 @@ class RestoreData(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
-        for part in (self.clean, self.pairs, self._place, self.note):
+        self._scale = QWidget()
+        scale = new_form(self._scale)
+        scale.addRow("Grey values", self.clean_scale)
+        for part in (self.clean, self.pairs, self._place, self._scale, self.note):
             layout.addWidget(part)
         self.source.currentIndexChanged.connect(self._on_source)
+        self.clean_scale.currentIndexChanged.connect(self._tell)
         for part in (self.clean, self.pairs):
             part.changed.connect(self._tell)
         self.folder.textChanged.connect(self._tell)
@@ -90,6 +108,11 @@ class RestoreData(QWidget):
     def is_made_poor(self) -> bool:
         """Whether pairs are made from clean images."""
         return self.kind in (LAYERS, FOLDER)
+
+    @property
+    def scale(self) -> Any:
+        """What clean images are normalised by; the default where they are made poor."""
+        return _DEFAULT.clean_scale if self.is_made_poor else self.clean_scale.currentData()
 
     @property
     def is_files(self) -> bool:
@@ -192,6 +215,7 @@ class RestoreData(QWidget):
         self.clean.setVisible(self.kind == LAYERS)
         self.pairs.setVisible(self.kind == PAIRS)
         self._place.setVisible(self.is_files)
+        self._scale.setVisible(not self.is_made_poor)
         self.changed.emit()
 
     @guarded

@@ -20,7 +20,17 @@ from napari_cellenhance.workflows.train_care import CareRequest, remembered
 
 __all__ = ["RestoreRun", "build_care_request", "restore_id"]
 
-_FIELDS = ("init_from", "title", "n_steps", "time_limit_s", "n_dims", "patch_px", "learning_rate", "seed")
+_FIELDS = (
+    "init_from",
+    "clean_scale",
+    "title",
+    "n_steps",
+    "time_limit_s",
+    "n_dims",
+    "patch_px",
+    "learning_rate",
+    "seed",
+)
 _LARGEST_EVERY = 50
 _QUICK_S, _QUICK_PATCHES = 60.0, 32
 """Up to this time limit fewer patches are checked, lest half of the time goes into that."""

@@ -34,6 +34,7 @@ class RestoreGoal:
     """All that the form says of the training; the names are those of ``CareRequest``."""
 
     init_from: str | None
+    clean_scale: Any
     title: str
     n_steps: int
     time_limit_s: float
@@ -130,6 +131,7 @@ class RestoreSettings(QWidget):
         """All that the form says of the training."""
         return RestoreGoal(
             init_from=self.start.currentData(),
+            clean_scale=self.data.scale,
             title=self.duration.title,
             n_steps=self.duration.steps,
             time_limit_s=self.duration.time_limit_s,

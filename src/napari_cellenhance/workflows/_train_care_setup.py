@@ -179,12 +179,20 @@ def _start_from(module: CSBUNet, model_id: str) -> None:
 def _recipe_settings(request: CareRequest) -> CareTraining:
     from napari_cellenhance.core.recipes.care import CareTraining
 
+    own = {
+        name: getattr(request, name)
+        for name in (
+            "loss", "patch_px", "n_patches", "batch_size", "threshold", "percentiles", "lo", "hi", "clean_scale",
+            "validation_fraction",
+        )
+    }  # fmt: skip
+    if twice := sorted(set(own) & set(request.recipe_options)):
+        raise ParameterError(
+            f"{', '.join(twice)} cannot be set as a further option; it is a setting of its own, such as "
+            f"--{twice[0].replace('_', '-')} in the terminal and {twice[0]}=… in Python"
+        )
     try:
-        return CareTraining(
-            loss=request.loss, patch_px=request.patch_px, n_patches=request.n_patches, batch_size=request.batch_size,
-            threshold=request.threshold, percentiles=request.percentiles, lo=request.lo, hi=request.hi,
-            validation_fraction=request.validation_fraction, **request.recipe_options,
-        )  # fmt: skip
+        return CareTraining(**own, **request.recipe_options)
     except TypeError as error:
         raise ParameterError(f"unknown training option: {error}") from error
 

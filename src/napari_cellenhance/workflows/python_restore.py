@@ -84,6 +84,7 @@ def train_care(
     channels: Literal["all", "grey"] | int | Sequence[int] = "all",
     model_id: str = "care-custom",
     init_from: str | None = None,
+    clean_scale: Literal["poor", "own"] = "poor",
     n_steps: int = 1000,
     seed: int = 0,
     resume: bool = False,
@@ -106,6 +107,9 @@ def train_care(
         Name for ``restore(…, model)``.
     init_from : str, optional
         Restoration to start from. Default: random weights.
+    clean_scale : "poor" or "own"
+        Bring each clean image to the grey values of its poor one, by least squares; or normalise each by its own
+        percentiles, as published.
     n_steps, seed, resume
         Updates, random numbers, and whether to go on from the checkpoint in ``out``.
     **settings
@@ -145,7 +149,7 @@ def train_care(
             raise ParameterError(f"there are {len(sources)} poor and {len(targets)} clean images; expected as many")
         data = tuple(PairedLayers(poor=a, clean=b) for a, b in zip(sources, targets, strict=True))
     request = CareRequest(
-        data=data, out=out, init_from=init_from, model_id=model_id, n_steps=n_steps, seed=seed, resume=resume,
-        **settings,
+        data=data, out=out, init_from=init_from, model_id=model_id, clean_scale=clean_scale, n_steps=n_steps, seed=seed,
+        resume=resume, **settings,
     )  # fmt: skip
     return run(request).model_id

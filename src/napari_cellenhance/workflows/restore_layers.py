@@ -86,6 +86,19 @@ def misfit(card: ModelCard, name: str, axes: str, shape: Sequence[int]) -> str:
 
 def calibration_sentence(card: ModelCard) -> str:
     """Say what a model knows about its own errors, measured on images that its training never saw."""
+    return " ".join(text for text in (_errors_sentence(card), _left_out_sentence(card)) if text)
+
+
+def _left_out_sentence(card: ModelCard) -> str:
+    names = card.training.get("left_out")
+    if not isinstance(names, (list, tuple)) or not names:
+        return ""
+    n, first = len(names), f"“{names[0]}”"
+    what = f"The pair {first} was" if n == 1 else f"{n} pairs, such as {first}, were"
+    return f"{what} left out: poor and clean image have nothing in common there."
+
+
+def _errors_sentence(card: ModelCard) -> str:
     calibration = card.training.get("calibration")
     known = calibration if isinstance(calibration, dict) else {}
     before, after = (_number(known.get(key)) for key in ("within_half_before", "within_half"))

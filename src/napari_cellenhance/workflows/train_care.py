@@ -50,7 +50,7 @@ __all__ = [
 
 _REMEMBERED = (
     *LOOP_FIELDS, "n_dims", "depth", "width", "kernel_px", "loss", "patch_px", "n_patches", "threshold", "percentiles",
-    "lo", "hi", "validation_fraction", "schedule", "synthesis_record",
+    "lo", "hi", "clean_scale", "validation_fraction", "schedule", "synthesis_record",
 )  # fmt: skip
 """Fields that a folder keeps beside its checkpoint: all that matter but the images."""
 LEARNING_RATE = 4e-4
@@ -81,7 +81,7 @@ class CareRequest(LoopRequest):
         Of the U-Net; a kernel of 0 is 5 px for planes and 3 px for volumes, as published.
     loss : "laplace", "mae" or "mse"
         Likelihood, with an uncertainty for every pixel; or a plain error, without.
-    patch_px, n_patches, threshold, percentiles, lo, hi, validation_fraction
+    patch_px, n_patches, threshold, percentiles, lo, hi, clean_scale, validation_fraction
         Of ``core.recipes.care.CareTraining``.
     schedule : "plateau", "cosine" or "constant"
         Of the learning rate.
@@ -108,6 +108,7 @@ class CareRequest(LoopRequest):
     percentiles: Literal["drawn", "fixed"] = "drawn"
     lo: float = 2.0
     hi: float = 99.8
+    clean_scale: Literal["poor", "own"] = "poor"
     validation_fraction: float = 0.2
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     n_steps: int = 1000
@@ -136,10 +137,13 @@ class CareResult(TrainResult):
     scores : mapping
         On images that were kept aside: ``mae`` and ``mae_of_input`` in normalised units, ``within_half`` (share of
         pixels whose error is within σ·ln 2, after calibration) and ``within_half_before``.
+    left_out : tuple of str
+        Names of pairs whose images have nothing in common.
     """
 
     exposures: Path | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def remembered(request: CareRequest) -> CareRequest:
@@ -209,7 +213,7 @@ def run(
     from napari_cellenhance.workflows._train_care_setup import CareSetup, prepare
 
     def known(setup: CareSetup, ended: FitState) -> dict[str, Any]:
-        return {"exposures": write_exposures(setup)}
+        return {"exposures": write_exposures(setup), "left_out": setup.recipe.left_out}
 
     def publish_it(setup: CareSetup, ended: FitState, stopped: str) -> tuple[ModelCard, dict[str, Any]]:
         what = "Measuring on images that were kept aside"

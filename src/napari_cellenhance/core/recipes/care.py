@@ -7,6 +7,7 @@ References
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +26,20 @@ from napari_cellenhance.core.models.csb_unet import CSBUNet
 from napari_cellenhance.core.normalize import fit_normalizer
 from napari_cellenhance.core.paired_patches import DRAWN_HIGH, DRAWN_LOW, PatchPlaces, PercentileCurve
 
-__all__ = ["CarePair", "CareRecipe", "CareTraining", "Loss", "calibration_of", "split_groups", "within_half"]
+__all__ = [
+    "CarePair",
+    "CareRecipe",
+    "CareTraining",
+    "CleanScale",
+    "Loss",
+    "calibration_of",
+    "split_groups",
+    "within_half",
+]
 
+_LOG = logging.getLogger(__name__)
 Loss = Literal["laplace", "mae", "mse"]
+CleanScale = Literal["poor", "own"]
 Pixels = NDArray[np.float32]
 _SALT = 0xCA2E
 _LN2 = math.log(2.0)
@@ -57,9 +69,10 @@ class CareTraining:
         both members, or always ``lo`` and ``hi``.
     lo, hi : float
         Ranks of the validation, and of images that are restored.
-    clean_scale : "own" or "poor"
-        What the clean image is normalised by: its own percentiles, as published, or those of the poor image, to whose
-        grey values it is brought by least squares: for real pairs whose members were stretched each by itself.
+    clean_scale : "poor" or "own"
+        What the clean image is normalised by: the percentiles of the poor image, to whose grey values it is brought by
+        least squares, so that nothing has to be guessed of the gain between the two; pairs that have nothing in common
+        are left out. Or its own percentiles, as published.
     has_symmetries : bool
         Turn and flip patches, eight ways.
     validation_fraction : float
@@ -79,7 +92,7 @@ class CareTraining:
     percentiles: Literal["drawn", "fixed"] = "drawn"
     lo: float = 2.0
     hi: float = 99.8
-    clean_scale: Literal["own", "poor"] = "own"
+    clean_scale: CleanScale = "poor"
     has_symmetries: bool = True
     validation_fraction: float = 0.2
     n_validation: int = 64
@@ -91,8 +104,8 @@ class CareTraining:
                 f"loss {self.loss!r}, percentiles {self.percentiles!r}; expected 'laplace', 'mae' or 'mse', and "
                 "'drawn' or 'fixed'"
             )
-        if self.clean_scale not in ("own", "poor"):
-            raise ParameterError(f"clean_scale is {self.clean_scale!r}; expected 'own' or 'poor'")
+        if self.clean_scale not in get_args(CleanScale):
+            raise ParameterError(f"clean_scale is {self.clean_scale!r}; expected 'poor' or 'own'")
         if min(self.patch_px, self.patch_depth, self.batch_size, self.n_validation) < 1 or self.n_patches < 0:
             raise ParameterError(
                 f"patches of {self.patch_px} px and {self.patch_depth} planes, {self.n_patches} per image, batch "
@@ -179,11 +192,15 @@ class CareRecipe:
         Validation images, whole, or the last rows of the only one.
     is_split_in_space : bool
         There was one image only.
+    left_out : tuple of str
+        Names of pairs whose members have nothing in common, such as planes beside the sample; none with the scale
+        ``own``.
 
     Raises
     ------
     ImageError
-        No pair; one of different sizes, other dimensions, too small, or of one single grey value.
+        No pair; one of different sizes, other dimensions, too small, or of one single grey value; half of the pairs
+        have nothing in common.
     ParameterError
         A network that does not fit the loss.
     """
@@ -207,6 +224,9 @@ class CareRecipe:
         self.settings, self.use_bf16 = settings, use_bf16
         for pair in pairs:
             _check(pair, module)
+        self.left_out: tuple[str, ...] = ()
+        if settings.clean_scale == "poor":
+            pairs, self.left_out = _with_something_in_common(pairs)
         aside = split_groups([pair.group for pair in pairs], settings.validation_fraction, seed)
         self.is_split_in_space = not aside
         if aside:
@@ -336,23 +356,11 @@ class _Source:
 
         self._own = self._ranges[1]
         if settings.clean_scale == "poor":
-            slope, offset = self._fit(whole)
+            slope, offset = _fit(whole)
             self._ranges[1] = tuple((end - offset) / slope for end in self._ranges[0])  # type: ignore[assignment]
             of_poor = self._curves[0]
             if of_poor is not None:
                 self._curves[1] = PercentileCurve((of_poor.low - offset) / slope, (of_poor.high - offset) / slope)
-
-    @staticmethod
-    def _fit(pair: CarePair) -> tuple[float, float]:
-        """Slope and offset that bring the clean image to the grey values of the poor one."""
-        moments = PairMoments()
-        moments.add(pair.clean, pair.poor)
-        if moments.slope <= 0:
-            raise ImageError(
-                f"the members of “{pair.name}” have nothing in common: where the clean image is bright, the poor one "
-                "is not; check that they show the same place"
-            )
-        return moments.slope, moments.offset
 
     def own_clean(self) -> Pixels:
         """The clean image by its own percentiles: its ground is about 0."""
@@ -373,6 +381,36 @@ class _Source:
                 low, high = drawn if drawn[1] > drawn[0] else known
             found.append(np.asarray((image[window].astype(np.float64) - low) / (high - low), np.float32))
         return found[0], found[1]
+
+
+def _fit(pair: CarePair) -> tuple[float, float]:
+    """Slope and offset that bring the clean image to the grey values of the poor one."""
+    moments = PairMoments()
+    moments.add(pair.clean, pair.poor)
+    return moments.slope, moments.offset
+
+
+def _with_something_in_common(pairs: Sequence[CarePair]) -> tuple[list[CarePair], tuple[str, ...]]:
+    """Pairs whose poor image is brighter where the clean one is, and the names of the others.
+
+    A few others are planes beside the sample; many are pairs that were put together wrongly.
+    """
+    found: list[CarePair] = []
+    left_out: list[str] = []
+    for pair in pairs:
+        is_flat = min(float(np.ptp(pair.poor)), float(np.ptp(pair.clean))) == 0  # of which more can be said later
+        if is_flat or _fit(pair)[0] > 0:
+            found.append(pair)
+        else:
+            left_out.append(pair.name)
+    if 2 * len(left_out) >= len(pairs):
+        raise ImageError(
+            f"in {len(left_out)} of {len(pairs)} pairs, such as “{left_out[0]}”, the images have nothing in common: "
+            "where the clean one is bright, the poor one is not; check that they show the same place, in the same order"
+        )
+    if left_out:
+        _LOG.warning("Left out, as their images have nothing in common: %s", ", ".join(left_out))
+    return found, tuple(left_out)
 
 
 _ENDS = {"percentile": ("p_low", "p_high"), "minmax": ("low", "high")}
