@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cellenhance.core.doubt import DoubtScore, contrast_of, doubt_labels
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.microscope import Level, Optics, blurred_by, point_spread
 from napari_cellenhance.core.models.csb_unet import CSBUNet
 from napari_cellenhance.core.normalize import fit_normalizer
 from napari_cellenhance.io.images import write
 from napari_cellenhance.workflows import restore, synthesize
+from napari_cellenhance.workflows._evaluate_doubts import SHARES, doubts_table
 from napari_cellenhance.workflows.care_pairs import read_pair_files
 from napari_cellenhance.workflows.evaluate_care import CareEvaluation, EvaluateCareRequest, run, save, to_markdown
 from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
@@ -103,6 +105,32 @@ def test_models_of_matched_pairs_are_scored_in_the_grey_values_of_the_poor_image
     assert row["within_half"] == pytest.approx((error <= np.log(2) * found.uncertainty).mean(), abs=2e-3)
 
 
+def test_doubt_is_compared_with_the_true_errors(pairs: Path, model: str) -> None:
+    result = run(EvaluateCareRequest(data=pairs, methods=("noisy", model), device="cpu", precision="float32"))
+    assert [(image, method) for image, method, _ in result.doubts[:: len(SHARES)]] == [
+        (pair.name, model) for pair in read_pair_files(pairs)
+    ]
+    pair = read_pair_files(pairs)[0]
+    found = restore.apply(
+        restore.RestoreRequest(image=pair.poor, axes="YX"), restore.open_restorer(model, "cpu", "float32")
+    )
+    assert found.uncertainty is not None
+    for (_, _, score), share in zip(result.doubts, SHARES, strict=False):
+        wanted = doubt_labels(found.uncertainty, contrast_of(found.image), share)
+        assert score.share == share and abs(score.n_doubted - int(wanted.sum())) <= 3 and score.n_px == wanted.size
+    assert not run(EvaluateCareRequest(data=pairs, methods=("noisy",))).doubts
+
+
+def test_a_table_of_doubts_pools_images_and_leaves_open_what_cannot_be_told() -> None:
+    share = SHARES[0]
+    one = DoubtScore(share=share, n_px=90, n_doubted=9, n_wrong=18, n_both=6, sum_doubted=0.9, sum_trusted=0.81)
+    two = DoubtScore(share=share, n_px=10, n_doubted=1, n_wrong=2, n_both=0, sum_doubted=0.1, sum_trusted=0.09)
+    none = DoubtScore(share=0.5, n_px=10, n_doubted=0, n_wrong=0, n_both=0, sum_doubted=0.0, sum_trusted=0.1)
+    lines = doubts_table([("a", "m", one), ("b", "m", two), ("a", "m", none)], str.upper).splitlines()
+    assert lines[2] == f"| M | {100 * share:g} % | 10.0 % | 60.0 % | 30.0 % | 15.6 % | 10.0 % | 1.0 % |"
+    assert lines[3] == "| M | 50 % | 0.0 % | – | – | 0.0 % | – | 1.0 % |"
+
+
 def test_denoisers_can_be_compared(pairs: Path) -> None:
     request = EvaluateCareRequest(data=pairs, methods=("n2v2-fluorescence",), device="cpu", precision="float32")
     rows = run(request).rows
@@ -117,6 +145,10 @@ def test_records_tables_and_pictures(pairs: Path, model: str, tmp_path: Path) ->
     table = to_markdown(result).splitlines()
     assert "within σ·ln 2" in table[0] and table[2].startswith("| poor image |") and table[2].endswith("| – |")
     assert [picture.title for picture in next(iter(result.pictures.values()))] == ["poor image", "toy", "clean"]
+    out = tmp_path / "out"
+    assert len((out / "doubts.csv").read_text().splitlines()) == 1 + 2 * len(SHARES)
+    doubts = (out / "doubts.md").read_text().splitlines()
+    assert len(doubts) == 2 + len(SHARES) and doubts[2].startswith(f"| toy | {100 * SHARES[0]:g} % |")
     with pytest.raises(ParameterError, match="nothing was scored"):
         save(CareEvaluation(rows=[]), request)
 

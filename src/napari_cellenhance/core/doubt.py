@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.normalize import percentiles
 
-__all__ = ["DEFAULT_SHARE", "contrast_of", "doubt_labels", "likely_error"]
+__all__ = ["DEFAULT_SHARE", "DoubtScore", "contrast_of", "doubt_labels", "likely_error", "score_doubt"]
 
 DEFAULT_SHARE = 0.1
 """Likely error, as a share of the contrast, above which a pixel is not trusted."""
@@ -47,8 +50,8 @@ def contrast_of(image: NDArray[np.floating], channel_axis: int | None = None) ->
 
     Examples
     --------
-    >>> contrast_of(np.linspace(0.0, 100.0, 1001)).round(1).tolist()
-    [97.8]
+    >>> contrast_of(np.linspace(0.0, 100.0, 1001)).round().tolist()
+    [98.0]
     """
     kept = [1] * image.ndim
     if channel_axis is None:
@@ -98,3 +101,128 @@ def doubt_labels(
     if not share >= 0:
         raise ParameterError(f"the share of the contrast is {share}; expected 0 or more")
     return (likely_error(scale) > np.float32(share) * contrast).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtScore:
+    """How doubt agrees with the truth, counted over pixels; scores of several images are added with ``+``.
+
+    A pixel is *wrong* where its error exceeds the share of the contrast, *doubted* where its likely error does.
+
+    Parameters
+    ----------
+    share : float
+        Of the contrast.
+    n_px, n_doubted, n_wrong, n_both : int
+        All pixels, doubted ones, wrong ones, doubted and wrong ones.
+    sum_doubted, sum_trusted : float
+        Absolute errors of doubted and of other pixels, as shares of the contrast, added up.
+
+    Examples
+    --------
+    >>> one = DoubtScore(share=0.1, n_px=10, n_doubted=4, n_wrong=5, n_both=3, sum_doubted=0.8, sum_trusted=0.3)
+    >>> one.doubted, one.precision, one.recall, one.error_doubted
+    (0.4, 0.75, 0.6, 0.2)
+    >>> (one + one).n_px
+    20
+    """
+
+    share: float
+    n_px: int
+    n_doubted: int
+    n_wrong: int
+    n_both: int
+    sum_doubted: float
+    sum_trusted: float
+
+    def __add__(self, other: DoubtScore) -> DoubtScore:
+        if other.share != self.share:
+            raise ParameterError(f"shares {self.share} and {other.share} cannot be added; expected the same")
+        return DoubtScore(
+            share=self.share, n_px=self.n_px + other.n_px, n_doubted=self.n_doubted + other.n_doubted,
+            n_wrong=self.n_wrong + other.n_wrong, n_both=self.n_both + other.n_both,
+            sum_doubted=self.sum_doubted + other.sum_doubted, sum_trusted=self.sum_trusted + other.sum_trusted,
+        )  # fmt: skip
+
+    @property
+    def doubted(self) -> float:
+        """Share of the pixels that is doubted."""
+        return _part(self.n_doubted, self.n_px)
+
+    @property
+    def wrong(self) -> float:
+        """Share of the pixels that is wrong."""
+        return _part(self.n_wrong, self.n_px)
+
+    @property
+    def precision(self) -> float:
+        """Share of the doubted pixels that is wrong."""
+        return _part(self.n_both, self.n_doubted)
+
+    @property
+    def recall(self) -> float:
+        """Share of the wrong pixels that is doubted."""
+        return _part(self.n_both, self.n_wrong)
+
+    @property
+    def wrong_trusted(self) -> float:
+        """Share of the pixels that are not doubted and wrong all the same."""
+        return _part(self.n_wrong - self.n_both, self.n_px - self.n_doubted)
+
+    @property
+    def error_doubted(self) -> float:
+        """Mean absolute error of doubted pixels, as a share of the contrast."""
+        return _part(self.sum_doubted, self.n_doubted)
+
+    @property
+    def error_trusted(self) -> float:
+        """Mean absolute error of the others."""
+        return _part(self.sum_trusted, self.n_px - self.n_doubted)
+
+
+def _part(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def score_doubt(
+    error: NDArray[np.floating], scale: NDArray[np.float32], contrast: NDArray[np.float32], shares: Sequence[float]
+) -> list[DoubtScore]:
+    """Compare doubt with errors that are known.
+
+    Parameters
+    ----------
+    error, scale : ndarray of one shape
+        Restored less true image, and σ, in the same grey values.
+    contrast : ndarray of float32
+        As for :func:`doubt_labels`.
+    shares : sequence of float
+        Of the contrast, to try.
+
+    Returns
+    -------
+    list of DoubtScore
+        One for each share.
+
+    Raises
+    ------
+    ParameterError
+        A share below 0.
+
+    Examples
+    --------
+    >>> found = score_doubt(np.float32([0, 30, 30]), np.float32([1, 1, 40]), np.float32([100]), (0.1, 0.25))
+    >>> [(one.n_doubted, one.n_wrong, one.n_both) for one in found]
+    [(1, 2, 1), (1, 2, 1)]
+    """
+    of_contrast = np.abs(error) / contrast
+    found = []
+    for share in shares:
+        is_doubted, is_wrong = doubt_labels(scale, contrast, share).astype(bool), of_contrast > share
+        found.append(
+            DoubtScore(
+                share=share, n_px=int(is_doubted.size), n_doubted=int(is_doubted.sum()), n_wrong=int(is_wrong.sum()),
+                n_both=int((is_doubted & is_wrong).sum()), sum_doubted=float(of_contrast[is_doubted].sum()),
+                sum_trusted=float(of_contrast[~is_doubted].sum()),
+            )
+        )  # fmt: skip
+    return found

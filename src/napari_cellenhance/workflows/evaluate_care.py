@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellenhance.core.doubt import DoubtScore, contrast_of, score_doubt
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.microscope import Optics
 from napari_cellenhance.workflows._evaluate_cells import made_folder
+from napari_cellenhance.workflows._evaluate_doubts import SHARES, doubt_row, doubts_table
 from napari_cellenhance.workflows._evaluate_images import CLASSICAL, Plane, best_of, fitted, mean_sd, middle_window
 from napari_cellenhance.workflows._evaluate_images import scores_of as affine_scores
 from napari_cellenhance.workflows.care_pairs import LearningPair, read_pair_files
@@ -88,9 +90,12 @@ class CareEvaluation:
         of the range), all after the best affine fit to the clean image and relative to its range from smallest to
         largest; ``within_half`` (share of pixels whose error, in normalised units, is within σ·ln 2; None without
         likelihood); ``seconds``.
+    doubts : list of (image, method, DoubtScore)
+        Of models that know an uncertainty: how doubt at each of ``SHARES`` agrees with the true errors.
     """
 
     rows: list[dict[str, Any]]
+    doubts: list[tuple[str, str, DoubtScore]] = field(default_factory=list)
     pictures: dict[str, list[Picture]] = field(default_factory=dict)
     seconds: float = 0.0
     is_complete: bool = True
@@ -101,6 +106,7 @@ class _Made:
     image: Plane
     setting: str = ""
     within_half: float | None = None
+    doubts: tuple[DoubtScore, ...] = ()
 
 
 def run(
@@ -123,6 +129,7 @@ def run(
     cards = {method: _card(method, known) for method in request.methods if method not in TITLES}
     pairs = read_pair_files(request.data, data_root=request.data_root)
     rows: list[dict[str, Any]] = []
+    doubts: list[tuple[str, str, DoubtScore]] = []
     pictures: dict[str, list[Picture]] = {}
     shown = _shown(pairs)
     for k, method in enumerate(request.methods):
@@ -130,7 +137,7 @@ def run(
         title = _title(method)
         for i, pair in enumerate(pairs):
             if is_cancelled():
-                return CareEvaluation(rows=rows, seconds=time.monotonic() - begun, is_complete=False)
+                return CareEvaluation(rows=rows, doubts=doubts, seconds=time.monotonic() - begun, is_complete=False)
             n_done = k * len(pairs) + i
             on_progress(
                 Progress(n_done=n_done, n_total=len(pairs) * len(request.methods), message=f"{title}: {pair.name}")
@@ -141,13 +148,14 @@ def run(
                 {"image": pair.name, "group": pair.group, "method": method, "setting": made.setting}
                 | _scores(made, pair) | {"seconds": time.monotonic() - started}
             )  # fmt: skip
+            doubts += [(pair.name, method, one) for one in made.doubts]
             if i in shown:
                 plane = fitted(made.image, pair.clean)[middle_window(pair.clean)]
                 pictures.setdefault(pair.name, []).append(Picture(title, plane, limits=_limits(pair.clean)))
     for i in shown:
         clean = pairs[i].clean
         pictures[pairs[i].name].append(Picture("clean", clean[middle_window(clean)], limits=_limits(clean)))
-    return CareEvaluation(rows=rows, pictures=pictures, seconds=time.monotonic() - begun)
+    return CareEvaluation(rows=rows, doubts=doubts, pictures=pictures, seconds=time.monotonic() - begun)
 
 
 def _title(method: str) -> str:
@@ -230,8 +238,11 @@ def _restoring(request: EvaluateCareRequest, method: str) -> Any:
             clean = of_poor.normalize(moments.slope * pair.clean + moments.offset)
         else:
             clean = fit_normalizer(card.name, pair.clean, **card.parameters).normalize(pair.clean)
-        error = of_poor.normalize(found.image) - clean
-        return _Made(found.image, note, within_half(error, found.uncertainty / (high - low)))
+        error, scale = of_poor.normalize(found.image) - clean, found.uncertainty / np.float32(high - low)
+        contrast = contrast_of(found.image) / np.float32(high - low)
+        return _Made(
+            found.image, note, within_half(error, scale), tuple(score_doubt(error, scale, contrast, SHARES))
+        )  # fmt: skip
 
     return apply
 
@@ -269,7 +280,7 @@ def _psfs(optics: Optics) -> dict[str, NDArray[np.float64]]:
 
 
 def save(result: CareEvaluation, request: EvaluateCareRequest) -> list[Path]:
-    """Write ``scores.json``, ``scores.csv``, ``scores.md`` and ``pictures.png``."""
+    """Write ``scores.json``, ``scores.csv``, ``scores.md`` and ``pictures.png``; ``doubts.csv``, ``.md``."""
     from napari_cellenhance import __version__
     from napari_cellenhance.io.panel_figures import pictures_png
     from napari_cellenhance.io.reports import write_json
@@ -287,6 +298,11 @@ def save(result: CareEvaluation, request: EvaluateCareRequest) -> list[Path]:
     with atomic_path(folder / "scores.md") as temporary:
         temporary.write_text(to_markdown(result) + "\n", encoding="utf-8")
     written.append(folder / "scores.md")
+    if result.doubts:
+        written += write_table(folder / "doubts.csv", [doubt_row(*one) for one in result.doubts])
+        with atomic_path(folder / "doubts.md") as temporary:
+            temporary.write_text(doubts_table(result.doubts, _title) + "\n", encoding="utf-8")
+        written.append(folder / "doubts.md")
     if result.pictures:
         pictures_png(folder / "pictures.png", result.pictures)
         written.append(folder / "pictures.png")
