@@ -445,7 +445,7 @@ def test_every_control_has_a_tooltip_a_name_and_the_keyboard(panel: Any) -> None
 
 
 def test_nothing_is_clipped_at_the_smallest_width(panel: Any, qtbot: Any) -> None:
-    panel.resize(panel.minimumWidth(), 700)
+    panel.resize(panel.minimumSizeHint().width(), 700)
     panel.show()
     for page in range(2):
         panel.tabs.setCurrentIndex(page)

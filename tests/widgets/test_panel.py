@@ -334,7 +334,7 @@ def test_every_control_has_a_tooltip_and_a_name(make_panel: MakePanel, viewer: V
             assert control.toolTip(), control
             if not isinstance(control, QAbstractButton):
                 assert control.accessibleName(), control
-    assert panel.minimumWidth() >= 280
+    assert panel.minimumSizeHint().width() >= 280
 
 
 def test_nothing_is_clipped_at_the_smallest_width(make_panel: MakePanel, viewer: ViewerModel, qtbot: Any) -> None:
@@ -343,7 +343,7 @@ def test_nothing_is_clipped_at_the_smallest_width(make_panel: MakePanel, viewer:
     panel.layers.choose(viewer.layers["channels"])
     panel.outputs.wants_labels.setChecked(True)
     panel.outputs.wants_points.setChecked(True)
-    panel.resize(panel.minimumWidth(), 900)
+    panel.resize(panel.minimumSizeHint().width(), 900)
     with qtbot.waitExposed(panel):
         panel.show()
     content = panel.settings_area.widget()

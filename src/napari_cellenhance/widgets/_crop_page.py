@@ -112,8 +112,6 @@ class LibraryPage(QWidget):
                                (self.save_as, self.save_as_wanted), (self.sheet, self.sheet_wanted),
                                (self.clear, self.clear_wanted)):  # fmt: skip
             button.clicked.connect(signal)
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            button.setMinimumWidth(button.fontMetrics().horizontalAdvance(button.text()) + 10)
         self.to: dict[CropClass, QPushButton] = {}
         for kind, title, key in _BUTTONS:
             button = QPushButton(title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QWidget
 
@@ -13,6 +13,9 @@ from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._guard import guarded
 
 __all__ = ["DockPanel"]
+
+_LEAST_WIDTH_PX = 365
+"""From here on the titles of all docks are legible."""
 
 
 class DockPanel(QWidget):
@@ -37,6 +40,10 @@ class DockPanel(QWidget):
     def viewer(self) -> Any:
         """The viewer that the panel belongs to."""
         return self._viewer
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as what the dock holds: with large letters that is more than its title needs."""
+        return super().minimumSizeHint().expandedTo(QSize(_LEAST_WIDTH_PX, 0))
 
     def event(self, event: QEvent | None) -> bool:
         """Notice that the dock was closed: napari takes the panel out of it without a close event."""

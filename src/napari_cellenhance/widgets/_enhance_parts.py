@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFrame, QGroupBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGroupBox, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._layers import Choices, LayerView
 
-__all__ = ["SCOPES", "STATISTICS", "column", "combo", "device_line", "group", "run_problem", "scrolled"]
+__all__ = ["SCOPES", "STATISTICS", "column", "combo", "device_line", "group", "run_problem"]
 
 SCOPES = (("Whole layer", "layer"), ("Current slice", "slice"), ("What is in view", "view"))
 STATISTICS = (("Per plane", "plane"), ("Whole stack (no flicker)", "stack"))
@@ -67,13 +66,3 @@ def column(*parts: QWidget) -> QWidget:
         layout.addWidget(part)
     layout.addStretch(1)
     return widget
-
-
-def scrolled(content: QWidget) -> QScrollArea:
-    """A content that scrolls up and down only."""
-    scroll = QScrollArea()
-    scroll.setWidget(content)
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QFrame.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return scroll

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -10,11 +11,13 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )  # fmt: skip
 
-__all__ = ["boxed", "describe", "new_form", "scrolled"]
+__all__ = ["boxed", "describe", "new_form", "new_tabs", "scrolled"]
 
 
 def new_form(parent: QWidget | None = None) -> QFormLayout:
@@ -44,9 +47,50 @@ def boxed(title: str, part: QWidget) -> QGroupBox:
     return box
 
 
+class _Page(QScrollArea):
+    """Scrolls up and down, and asks for the width that its content needs, whatever the size of the letters."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the content beside the scroll bar."""
+        hint = super().minimumSizeHint()
+        content, bar, style = self.widget(), self.verticalScrollBar(), self.style()
+        if content is not None and bar is not None:
+            between = style.pixelMetric(QStyle.PixelMetric.PM_ScrollView_ScrollBarSpacing) if style else 0
+            hint.setWidth(content.minimumSizeHint().width() + bar.sizeHint().width() + between + 2)
+        return hint
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Give sentences that wrap in a narrow dock the height they need."""
+        super().resizeEvent(event)
+        self._grow()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Follow the content when it needs another size: a part was unfolded, a sentence came, letters grew."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest and watched is self.widget():
+            self.updateGeometry()
+            self._grow()
+        return bool(super().eventFilter(watched, event))
+
+    def _grow(self) -> None:
+        # Qt asks a content in a scroll area for its least height without telling it how wide it is.
+        content, port = self.widget(), self.viewport()
+        if content is not None and port is not None and content.hasHeightForWidth():
+            content.setMinimumHeight(max(0, content.heightForWidth(port.width())))
+
+
+def new_tabs() -> QTabWidget:
+    """Make tabs that stay in sight with their whole names, however narrow the dock."""
+    tabs = QTabWidget()
+    bar = tabs.tabBar()
+    if bar is not None:
+        bar.setElideMode(Qt.TextElideMode.ElideNone)
+        bar.setUsesScrollButtons(False)
+    return tabs
+
+
 def scrolled(content: QWidget) -> QScrollArea:
-    """Let a page scroll up and down; it is as wide as its dock."""
-    area = QScrollArea()
+    """Let a page scroll up and down; its dock is at least as wide as it."""
+    area = _Page()
     area.setWidget(content)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._denoise_results import LearningImage
 from napari_cellenhance.widgets._filter_picker import refill_all
-from napari_cellenhance.widgets._forms import boxed, scrolled
+from napari_cellenhance.widgets._forms import boxed, new_tabs, scrolled
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._learning_run import LearningRun, Seen, Trained, ended_sentence
 from napari_cellenhance.widgets._model_now import ModelNow
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningDock", "settings_of_networks"]
 
-MIN_WIDTH_PX = 365
 _SKIP_TIP = "The model is ready. End without the new layers; the first page makes them later."
 
 
@@ -70,8 +69,7 @@ class LearningDock(TrainingDock):
         super().__init__(viewer, name)
         self._measured: tuple[tuple[Any, ...], TrainEstimate] | None = None
         self.learning = LearningImage(viewer)
-        self.tabs = QTabWidget()
-        self.setMinimumWidth(MIN_WIDTH_PX)
+        self.tabs = new_tabs()
         self.foot.cancel_word = "Discard"
         self.foot.cancel.setText("Discard")
         self.foot.cancel.setToolTip("End without a new model. What was learned stays on disk for “Resume”.")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGroupBox, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._dock_panel import DockPanel
+from napari_cellenhance.widgets._forms import new_tabs, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._measure_layers import Chosen
 from napari_cellenhance.widgets._measure_tab import MeasureTab, TabJob
@@ -18,8 +18,6 @@ from napari_cellenhance.widgets._status import StatusFoot
 from napari_cellenhance.widgets._worker import Job, Outcome, start_job
 
 __all__ = ["TabDock"]
-
-_MIN_WIDTH_PX = 360
 
 
 class TabDock(DockPanel):
@@ -41,9 +39,8 @@ class TabDock(DockPanel):
         self._said: dict[MeasureTab, str] = {}
         self._all_tabs = tuple(tabs)
         self.form = form
-        self.tabs = QTabWidget()
+        self.tabs = new_tabs()
         self.foot = StatusFoot()
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self.form.changed.connect(self._on_changed)
         self.tabs.currentChanged.connect(self._on_tab)
@@ -61,10 +58,6 @@ class TabDock(DockPanel):
         inside = QVBoxLayout(self._box)
         inside.setContentsMargins(8, 8, 8, 8)
         inside.addWidget(self.form)
-        bar = self.tabs.tabBar()
-        if bar is not None:  # in a narrow dock all tabs stay in sight, with shorter names
-            bar.setElideMode(Qt.TextElideMode.ElideRight)
-            bar.setUsesScrollButtons(False)
         for tab in self._all_tabs:
             self.tabs.addTab(tab, tab.title)
             self.tabs.setTabToolTip(self.tabs.indexOf(tab), tab.run_tip)
@@ -73,14 +66,9 @@ class TabDock(DockPanel):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._box)
         column.addWidget(self.tabs, 1)
-        scroll = QScrollArea()
-        scroll.setWidget(settings)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(scrolled(settings), 1)
         layout.addWidget(self.foot)
         self.foot.device.setVisible(False)
         self.foot.offers_recipe = False

@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._batch_images import BatchImages, FolderLine
@@ -19,9 +19,9 @@ from napari_cellenhance.widgets._batch_pages import CommandBox, FilesPage, ended
 from napari_cellenhance.widgets._batch_recipe import RecipeForm
 from napari_cellenhance.widgets._dock_panel import DockPanel
 from napari_cellenhance.widgets._docking import BATCH
-from napari_cellenhance.widgets._enhance_parts import column, combo, group, scrolled
+from napari_cellenhance.widgets._enhance_parts import column, combo, group
 from napari_cellenhance.widgets._fold import Fold
-from napari_cellenhance.widgets._forms import new_form
+from napari_cellenhance.widgets._forms import new_form, new_tabs, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._results import quoted
 from napari_cellenhance.widgets._settings import DEVICES, read_settings
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["DOCK_TITLE", "BatchPanel"]
 
 DOCK_TITLE = "Batch"
-_MIN_WIDTH_PX = 360
 _TABLES = (("CSV", "csv"), ("Parquet", "parquet"))
 _NEWS_EVERY_S = 0.05
 
@@ -95,7 +94,6 @@ class BatchPanel(DockPanel):
         self.command = CommandBox()
         self.files = FilesPage()
         self.foot = StatusFoot()
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self._connect()
         self.device.setCurrentIndex(max(0, self.device.findData(read_settings().device)))
@@ -111,7 +109,7 @@ class BatchPanel(DockPanel):
             group("Images", self.images), group("Recipe", self.recipe),
             group("Results", self.target, where, self.overwrite, self.need), fold,
         )  # fmt: skip
-        self.tabs = QTabWidget()
+        self.tabs = new_tabs()
         self.tabs.addTab(scrolled(page), "1 Set up")
         self.tabs.setTabToolTip(0, "Which images, what is done with them, and where the results go.")
         self.tabs.addTab(self.files, "2 Files")

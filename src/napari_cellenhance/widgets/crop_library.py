@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.crop_library import CropLibrary, FoundObject
 from napari_cellenhance.core.focus import FocusThresholds
@@ -19,7 +19,7 @@ from napari_cellenhance.widgets._crop_overlay import ChosenBoxes, Outlines
 from napari_cellenhance.widgets._crop_page import LibraryPage
 from napari_cellenhance.widgets._crop_shelf import CropShelf, Opened
 from napari_cellenhance.widgets._docking import CROPS, bare
-from napari_cellenhance.widgets._forms import scrolled
+from napari_cellenhance.widgets._forms import new_tabs, scrolled
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._image_form import suggest_dark
 from napari_cellenhance.widgets._job_dock import JobDock
@@ -36,7 +36,6 @@ __all__ = ["DOCK_TITLE", "CropPanel"]
 
 DOCK_TITLE = "Crop library"
 _FIND, _LIBRARY = range(2)
-_MIN_WIDTH_PX = 360
 _SORT_AFTER_MS = 40
 _FIND_AFTER_MS = 250
 _LIVE_PX = 1 << 22
@@ -62,12 +61,11 @@ class CropPanel(JobDock):
         self.sorting = FocusSort()
         self.page = LibraryPage(self.shelf)
         self.outlines, self.boxes = Outlines(viewer), ChosenBoxes(viewer)
-        self.tabs, self.foot = QTabWidget(), StatusFoot()
+        self.tabs, self.foot = new_tabs(), StatusFoot()
         self.add = QPushButton("Add to the library")
         self.add.setToolTip("Put what was found into the library; then choose the next image.")
         self._live, self._look = LatestOnly(), LatestOnly()
         self._sort_timer, self._find_timer = _timer(self, _SORT_AFTER_MS), _timer(self, _FIND_AFTER_MS)
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self._connect()
         self._on_image()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 from napari_cellenhance.core.errors import AxesError, ParameterError
 from napari_cellenhance.widgets._advisor import StrengthAdvisor
 from napari_cellenhance.widgets._disk_choice import DiskChoice, disk_problem
-from napari_cellenhance.widgets._disk_run import DiskPlan, DiskRuns
+from napari_cellenhance.widgets._disk_run import DiskPlan, DiskResult, DiskRuns
 from napari_cellenhance.widgets._docking import ENHANCE
 from napari_cellenhance.widgets._enhance_parts import (
     SCOPES,
@@ -21,10 +21,10 @@ from napari_cellenhance.widgets._enhance_parts import (
     device_line,
     group,
     run_problem,
-    scrolled,
 )
 from napari_cellenhance.widgets._filter_picker import FilterPicker, refill_all
 from napari_cellenhance.widgets._fold import Fold
+from napari_cellenhance.widgets._forms import scrolled
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._image_form import ImageForm, has_stack, suggest_dark
 from napari_cellenhance.widgets._import_models import ImportBox, imported_sentence
@@ -43,7 +43,6 @@ from napari_cellenhance.widgets._strength_regions import StrengthRegions
 from napari_cellenhance.widgets._worker import BusyError, LatestOnly, Outcome
 from napari_cellenhance.workflows import enhance, models, persistence
 from napari_cellenhance.workflows.catalog import list_filters
-from napari_cellenhance.workflows.large_images import LargeResult
 from napari_cellenhance.workflows.persistence import PersistenceRequest, PersistenceResult
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.requests import EnhanceResult
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
     import napari.components
 
 __all__ = ["EnhancePanel", "device_line", "run_problem"]
-
-_MIN_WIDTH_PX = 330  # napari's title of the dock is legible from here on
 
 
 class EnhancePanel(JobDock):
@@ -101,7 +98,6 @@ class EnhancePanel(JobDock):
         self.advisor = StrengthAdvisor(
             self.strength, self.preview, foot.show_info, foot.show_error, take_back=foot.take_back
         )
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._lay_out()
         self._connect()
         self._choose_combo(self.device, read_settings().device)
@@ -283,7 +279,7 @@ class EnhancePanel(JobDock):
             self.foot.show_error(problem)
             return
 
-        def show(result: LargeResult) -> None:
+        def show(result: DiskResult) -> None:
             self.foot.show_info(self.on_disk.finish(result))
             self._tell_new_data(layer, plan.view)
             self._on_changed()

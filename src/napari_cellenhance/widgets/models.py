@@ -12,13 +12,13 @@ from qtpy.QtWidgets import (
     QInputDialog,
     QMessageBox,
     QSplitter,
-    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.widgets._docking import MODELS
+from napari_cellenhance.widgets._forms import new_tabs
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._import_models import imported_sentence
 from napari_cellenhance.widgets._job_dock import JobDock
@@ -66,7 +66,6 @@ class ModelsPanel(JobDock):
         for part in (self.foot.device, self.foot.run):
             part.setVisible(False)
         self.foot.cancel.setToolTip("Stop the download, or the trial after the present model.")
-        self.setMinimumWidth(330)
         self._lay_out()
         self.models.picked.connect(self._on_picked)
         for name in ("use", "fetch", "rename", "delete", "export", "package", "folder", "add"):
@@ -87,7 +86,7 @@ class ModelsPanel(JobDock):
         inner.setContentsMargins(0, 4, 0, 0)
         inner.addWidget(split, 1)
         inner.addWidget(self.doors)
-        self.tabs = QTabWidget()
+        self.tabs = new_tabs()
         self.tabs.addTab(listed, "All models")
         self.tabs.addTab(self.gallery, "On my image")
         layout = QVBoxLayout(self)

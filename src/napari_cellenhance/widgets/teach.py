@@ -6,13 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import CellEnhanceError
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._docking import TEACH
 from napari_cellenhance.widgets._filter_picker import refill_all
-from napari_cellenhance.widgets._forms import boxed, scrolled
+from napari_cellenhance.widgets._forms import boxed, new_tabs, scrolled
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._settings import read_settings
 from napari_cellenhance.widgets._teach_classes import ClassTable, paint_problem
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TeachPanel"]
 
-_MIN_WIDTH_PX = 365
 _COUNT_AFTER_MS = 300
 _PAINT, _TRAIN, _PROGRESS, _SEGMENT = range(4)
 
@@ -71,7 +70,6 @@ class TeachPanel(TrainingDock):
         self.segment = SegmentPart(viewer, self._chosen_of)
         self.learning = AnswerLayer(viewer, "learning")
         self.live = TeachLive(viewer, self._live_ask, LivePaint(InstantSession(_device())))
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
         self._count_timer.setInterval(_COUNT_AFTER_MS)
@@ -99,7 +97,7 @@ class TeachPanel(TrainingDock):
             for title, part in parts:
                 column.addWidget(boxed(title, part))
             column.addStretch(1)
-        self.tabs = QTabWidget()
+        self.tabs = new_tabs()
         pages = (("1 Paint", paint), ("2 Train", setup), ("3 Progress", self.view), ("4 Segment", self.segment))
         for title, content in pages:
             self.tabs.addTab(scrolled(content), title)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_cellenhance.widgets._commands import DOCK_TITLE
 from napari_cellenhance.widgets._docking import ENHANCE, TRAIN, open_panel
 from napari_cellenhance.widgets._filter_picker import refill_all
-from napari_cellenhance.widgets._forms import boxed, scrolled
+from napari_cellenhance.widgets._forms import boxed, new_tabs, scrolled
 from napari_cellenhance.widgets._guard import guarded
 from napari_cellenhance.widgets._settings import read_settings, write_setting
 from napari_cellenhance.widgets._train_goal import TrainGoal, model_id_of
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainPanel"]
 
-_MIN_WIDTH_PX = 365  # the title of the dock fits
-
 
 class TrainPanel(TrainingDock):
     """Dock panel. It holds widgets and at most one job; no pixels but those of a training that can be resumed.
@@ -49,7 +47,6 @@ class TrainPanel(TrainingDock):
         self.goal = TrainGoal(viewer, tunable(list_models()), read_settings().perception)
         self.view = TrainView()
         self.try_now = QPushButton("Try it now")
-        self.setMinimumWidth(_MIN_WIDTH_PX)
         self._word_buttons()
         self._lay_out()
         self._connect()
@@ -72,7 +69,7 @@ class TrainPanel(TrainingDock):
         for title, part in (("Images", self.images), ("Training", self.goal)):
             column.addWidget(boxed(title, part))
         column.addStretch(1)
-        self.tabs = QTabWidget()
+        self.tabs = new_tabs()
         self.tabs.addTab(scrolled(setup), "Set up")
         self.tabs.addTab(scrolled(self.view), "Progress")
         layout = QVBoxLayout(self)
