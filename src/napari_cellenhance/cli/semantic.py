@@ -294,6 +294,9 @@ def evaluate_semantic(
     movie: Annotated[
         list[Path] | None, typer.Option(help="A real movie to look at; again for more. It gets no scores.")
     ] = None,
+    axes: Annotated[
+        str, typer.Option(help="Of real movies: letters of TCZYX, S for colour. [default: as in each file]")
+    ] = (_EVALUATE.movie_axes),
     crops: Annotated[str, typer.Option(help="Crops of each kind, several for a curve: 5,10,25,50,100.")] = ",".join(
         map(str, _EVALUATE.crops)
     ),
@@ -329,8 +332,9 @@ def evaluate_semantic(
 
     request = EvaluateSemanticRequest(
         data=data, out=out, data_root=data_root, parts=parse_words(parts), methods=parse_words(methods),
-        movies=tuple(movie or ()), crops=parse_whole(crops, "--crops"), seeds=parse_whole(seeds, "--seeds"),
-        max_images=max_images, scene_px=scene, patch_px=patch, n_test=tests, n_frames=frames, lag=lag, n_steps=steps,
+        movies=tuple(movie or ()), movie_axes=axes, crops=parse_whole(crops, "--crops"),
+        seeds=parse_whole(seeds, "--seeds"), max_images=max_images, scene_px=scene, patch_px=patch,
+        n_test=tests, n_frames=frames, lag=lag, n_steps=steps,
         batch_size=batch_size, learning_rate=learning_rate, width=width, validate_every=validate_every, device=device,
         precision=precision,
     )  # fmt: skip

@@ -64,7 +64,7 @@ def of_file(
     from napari_cellenhance.workflows.train_semantic import SemanticRequest
 
     file = read(path)
-    layer = NoisyLayer(name=Path(path).name, image=file.image, axes=file.axes, channels="grey")
+    layer = NoisyLayer(name=Path(path).name, image=file.image, axes=request.movie_axes or file.axes, channels="grey")
     frames = read_movies(SemanticRequest(data=(layer,), out="", lag=request.lag))[0].frames[:, 0]
     find = _learned((layer,), request, request.seeds[0], on_step, is_cancelled)
     if find is None:

@@ -82,6 +82,8 @@ class EvaluateSemanticRequest:
         Out of ``METHODS``; of movies the semantic filter and the temporal median are always compared.
     movies : tuple of path
         Real movies, to look at only: their truth is not known.
+    movie_axes : str
+        Letters of TCZYX, S for colour, of all of them; empty: as in each file.
     crops : tuple of int
         Crops of each kind to learn from; several make a curve.
     seeds : tuple of int
@@ -106,6 +108,7 @@ class EvaluateSemanticRequest:
     parts: tuple[str, ...] = PARTS
     methods: tuple[str, ...] = tuple(METHODS)
     movies: tuple[str | os.PathLike[str], ...] = ()
+    movie_axes: str = ""
     crops: tuple[int, ...] = (100,)
     seeds: tuple[int, ...] = (0, 1)
     split_seed: int = 0
