@@ -17,8 +17,9 @@ TORCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
 SOAK_ARGS ?=
+LOOKS_ARGS ?=
 
-.PHONY: help demo test napari check format docs screenshots soak benchmark wheel clean
+.PHONY: help demo test napari check format docs screenshots looks soak benchmark wheel clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
@@ -54,6 +55,10 @@ docs: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warn
 screenshots: $(VENV)/.dev  ## draw the pictures of the documentation again
 	@scripts/system_packages.sh qt display
 	@scripts/with_display.sh $(BIN)/python scripts/screenshots.py
+
+looks: $(VENV)/.dev  ## open every dock in both themes; tells what is cut off; LOOKS_ARGS="--font 16" for large letters
+	@scripts/system_packages.sh qt display
+	@scripts/with_display.sh $(BIN)/python scripts/look_at_docks.py --out out/docks $(LOOKS_ARGS)
 
 soak: $(VENV)/.dev  ## use the docks 200 times at random, with interruptions; SOAK_ARGS="--help" tells more
 	@scripts/system_packages.sh qt display
