@@ -65,6 +65,8 @@ def test_maps_lie_on_the_plane_that_they_tell_of(panel: Any, qtbot: Any) -> None
     assert "cells denoised: residual" in names and "cells denoised: structure in the residual" in names
     places = panel._viewer.layers["cells denoised: objects in one only"]
     assert places.data.shape == (1, 96, 96) and places.data[0, 20, 24] == 1
+    assert places.get_color(1).tolist() != places.get_color(2).tolist(), "what is gone, and what is new"
+    assert max(places.get_color(1)[:3]) > 0.9, "bright enough to be seen on a dark image"
     assert places.translate.tolist() == [1, 10, 20] and places.scale.tolist() == [1, 0.5, 0.5]
     assert panel._viewer.layers["cells denoised: residual"].contrast_limits[0] < 0
     assert (

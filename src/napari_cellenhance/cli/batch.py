@@ -195,6 +195,7 @@ def _tell_result(result: BatchResult, recipe: str, is_quiet: bool) -> None:
     left = result.n_files - len(result.outcomes)
     parts = [f"{result.n_done} of {result.n_files} files done"]
     parts += [f"{n} {what}" for n, what in ((result.n_skipped, "finished before"), (result.n_failed, "failed")) if n]
+    parts += [f"{result.n_doubted} doubtful"] if result.n_doubted else []
     typer.echo(", ".join([*parts, f"{left} not begun"] if left else parts))
     for name, told in (("recipe", recipe), ("report", result.report), ("objects", result.objects)):
         if told is not None:

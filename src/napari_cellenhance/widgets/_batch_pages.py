@@ -29,6 +29,9 @@ def ended_sentence(result: BatchResult) -> str:
         told = f"Stopped: {told} Go on does the rest."
     if result.n_failed:
         told += " Choose a broken file to read why."
+    if result.n_doubted:
+        what = "1 result is doubtful" if result.n_doubted == 1 else f"{result.n_doubted} results are doubtful"
+        told += f" {what}: choose it to read why, and look before you rely on it."
     return f"{told} Report: {result.report}." if result.report is not None else told
 
 

@@ -44,6 +44,8 @@ def state_text(row: FileRow) -> str:
     ['waiting', 'running, 45 %', 'done before', 'broken']
     """
     word = _WORDS[row.stage]
+    if row.outcome is not None and row.outcome.check == "doubt":
+        word = f"{word}, doubtful"
     return f"{word}, {int(100 * row.share)} %" if row.stage == "computing" and row.share > 0 else word
 
 
@@ -101,7 +103,7 @@ class FilesModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(row, column)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return row.outcome.error if row.outcome is not None and row.outcome.error else row.name
+            return _told(row.name, row.outcome) or row.name
         if role == Qt.ItemDataRole.ForegroundRole and row.stage == "failed":
             return QColor(ALARM)
         if role == Qt.ItemDataRole.TextAlignmentRole and column > 1:
@@ -216,6 +218,8 @@ class FilesTable(QWidget):
 
 
 def _told(name: str, outcome: BatchOutcome | None) -> str:
-    """What is wrong with a file, with its name; empty where nothing is."""
-    error = "" if outcome is None else outcome.error
-    return error if not error or name in error else f"{name}: {error}"
+    """What is wrong with a file, or doubtful about its result, with its name; empty where nothing is."""
+    told = "" if outcome is None else outcome.error
+    if outcome is not None and outcome.check == "doubt":
+        told = f"Doubtful. {' '.join(outcome.warnings)}"
+    return told if not told or name in told else f"{name}: {told}"

@@ -25,10 +25,12 @@ _TITLES = {
     "input": "Kind of image", "empty": "Empty plane", "saturation": "Cut-off light", "residual": "Difference",
     "objects": "Objects", "spread": "Turned copies", "halves": "Halves", "uncertainty": "Uncertainty",
 }  # fmt: skip
+_COLOURS = {1: "#ff5c3c", 2: "#4cc9f0", 3: "#ffd23f"}
+"""Places that only the image has, only the result, or that differ in texture: bright on dark images, in that order."""
 _SUMMARY = {
     "fine": "Nothing suspicious was found. That is no proof: guards miss things, see “Is it true?” in the manual.",
-    "look": "Look at the points below before you rely on this result.",
-    "doubt": "Do not rely on this result before you have looked at the points below.",
+    "look": "Look at these points before you rely on this result.",
+    "doubt": "Do not rely on this result before you have looked at these points.",
 }
 
 
@@ -66,13 +68,20 @@ def _layer(
     kept = {METADATA_KEY: {**record, "shows": one.name, "meaning": one.meaning}}
     common = {"name": name, "metadata": kept, **place}
     if one.is_labels:
-        return one.pixels.reshape(shape).astype(np.uint8), {**common, "opacity": 0.6}, "labels"
+        look = {"opacity": 0.6, "colormap": _colours()}
+        return one.pixels.reshape(shape).astype(np.uint8), {**common, **look}, "labels"
     is_signed = bool(np.nanmin(one.pixels) < 0)
     look = {
         "colormap": "PiYG" if is_signed else "inferno", "rgb": False, "blending": "translucent",
         "contrast_limits": (-one.limit if is_signed else 0.0, one.limit), "visible": False,
     }  # fmt: skip
     return one.pixels.reshape(shape), {**common, **look}, "image"
+
+
+def _colours() -> Any:
+    from napari.utils.colormaps import DirectLabelColormap
+
+    return DirectLabelColormap(color_dict={None: "#00000000", 0: "#00000000", **_COLOURS})
 
 
 class TrustTab(MeasureTab):

@@ -114,6 +114,11 @@ class BatchResult:
         return sum(outcome.state == "skipped" for outcome in self.outcomes)
 
     @property
+    def n_doubted(self) -> int:
+        """Results that the guards doubt."""
+        return sum(outcome.check == "doubt" for outcome in self.outcomes)
+
+    @property
     def n_done(self) -> int:
         """Files that were finished now."""
         return sum(outcome.state == "done" for outcome in self.outcomes)
