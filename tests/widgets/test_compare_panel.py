@@ -285,6 +285,8 @@ def test_blink_works_without_a_window(make_panel: MakePanel, model: Any) -> None
     assert [model.layers[name].visible for name in ("cells", "cells enhanced")] == [True, False]
     panel._blink.step()  # type: ignore[union-attr]
     assert [model.layers[name].visible for name in ("cells", "cells enhanced")] == [False, True]
+    told = [model.layers[name].name_overlay.visible for name in ("cells", "cells enhanced")]
+    assert told == [False, True], "the name of what is shown, and no other"
     panel.look.look("wipe")
     assert panel.look.way == "off" and "cannot be reached" in panel.foot.message.text()
 

@@ -18,7 +18,7 @@ from napari_cellenhance.cli import app
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.input_traits import ranges_of, traits_of
 from napari_cellenhance.io.images import read, write
-from napari_cellenhance.workflows import denoise, enhance
+from napari_cellenhance.workflows import _rerun, denoise, enhance
 from napari_cellenhance.workflows._measured import MeasuredImage
 from napari_cellenhance.workflows.denoise import DenoiseRequest
 from napari_cellenhance.workflows.guards import CheckRequest, CheckResult, check, to_text, worst
@@ -134,6 +134,21 @@ def test_a_steady_filter_agrees_with_itself_on_turned_copies_and_halves(noisy: N
 def test_a_network_of_random_weights_disagrees_with_itself(noisy: NDArray[np.uint16], seeded_model: str) -> None:
     levels = _levels(check(_request(noisy, model_id=seeded_model)))
     assert levels["spread"] != "fine"
+
+
+def test_turned_copies_are_judged_more_strictly_where_grey_values_are_kept(noisy: NDArray[np.uint16]) -> None:
+    rng, contrast = np.random.default_rng(0), 200.0
+    results = [(contrast * rng.normal(0, 0.03, (64, 64))).astype(np.float32) for _ in range(8)]
+    keeping, _ = _rerun._of_spread(results, contrast, 0.1, _rerun._KEEPING)
+    changing, picture = _rerun._of_spread(results, contrast, 0.1, _rerun._CHANGING)
+    assert (
+        keeping.level == "doubt"
+        and keeping.numbers["limit"] == 0.02
+        and "more than 2 % of the contrast" in (keeping.sentence)
+    )
+    assert changing.level == "fine" and changing.numbers["limit"] == 0.05 and picture[3] == 0.1
+    found = check(_request(noisy[:64, :64], model_id="n2v2-fluorescence"))
+    assert next(one for one in found.findings if one.guard == "spread").numbers["limit"] == 0.02
 
 
 def test_a_record_tells_the_model_and_a_cancel_keeps_what_was_found(noisy: NDArray[np.uint16]) -> None:

@@ -102,7 +102,7 @@ def test_what_is_flat_or_tiny_is_not_judged() -> None:
 
 
 def _large(folder: Path, image: NDArray[Any], axes: str, model: str = "n2v2-fluorescence") -> dict[str, Any]:
-    write(folder / "in.tif", image, axes, dtype="keep")
+    write(folder / "in.tif", image, axes, dtype="keep", overwrite=True)
     settings = EnhanceRequest(image=None, axes="", filter_id=model, precision="float32")
     result = large_images.run(
         LargeRequest(source=folder / "in.tif", target=folder / "out.ome.zarr", settings=settings, overwrite=True)

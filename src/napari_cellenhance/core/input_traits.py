@@ -38,6 +38,8 @@ _BAND = (0.02, 0.25)
 _ON_LOG_SCALE = ("size_px", "noise", "levels")
 _KEPT = (1.0, 99.0)
 _MARGIN = 0.15
+_LEAST_NOISE = 1e-4
+"""Of images without any, so that it has a logarithm."""
 _FEW, _LEAST = 100, 5
 """Windows below which the range is predicted from mean and scatter, and below which nothing is said."""
 _FEW_PLANES = 3
@@ -105,7 +107,7 @@ def traits_of(plane: NDArray[np.generic]) -> dict[str, float]:
     power = _power(image)
     found = {
         "size_px": _half_width(power, sigma**2),
-        "noise": max(sigma / contrast, 1e-4),
+        "noise": max(sigma / contrast, _LEAST_NOISE),
         "slope": _slope(power, sigma**2),
         "skew": (p95 + p5 - 2 * p50) / (p95 - p5) if p95 > p5 else 0.0,
         "ground": float((image < low + _GROUND_SHARE * contrast).mean()),
@@ -195,7 +197,8 @@ def ranges_over(planes: Sequence[NDArray[np.generic]]) -> dict[str, tuple[float,
     wider = 2.0 if len(planes) < _FEW_PLANES else 1.0
     for trait, (low, high) in ranges.items():
         least, most = _predicted([each[trait] for each in found if trait in each], trait in _ON_LOG_SCALE, wider)
-        ranges[trait] = (round(min(low, least), 4), round(max(high, most), 4))
+        floor = _LEAST_NOISE if trait in _ON_LOG_SCALE else -np.inf
+        ranges[trait] = (float(max(floor, round(min(low, least), 4))), float(round(max(high, most), 4)))
     return ranges
 
 

@@ -106,8 +106,6 @@ class Blink:
         self._viewer, self._layers, self._on_shown = viewer, list(layers), on_shown
         self._number = 0
         hide_others(viewer, layers, only_images=True)
-        for layer in layers:
-            layer.name_overlay.visible = True
         self._keys = bare(viewer).keymap
         self._was_bound = {name: call for name, call in self._keys.items() if str(name).lower() == BLINK_KEY}
         bare(viewer).bind_key(BLINK_KEY, self._on_key, overwrite=True)
@@ -142,6 +140,7 @@ class Blink:
             is_shown = number == self._number
             if not show_node(self._viewer, layer, is_shown):
                 layer.visible = is_shown
+            layer.name_overlay.visible = is_shown
         self._on_shown(self.shown)
 
     def close(self) -> None:
