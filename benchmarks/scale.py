@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                        # quiet computer, about an hour on two cores
     python benchmarks/scale.py --quick                # small images, some minutes: does it run?
+    python benchmarks/scale.py --short                # 2k² to 16k², a volume of 20 planes, about 12 minutes
     python benchmarks/scale.py --parts memory --sides 8192 --filter gaussian
 
 Every number comes from a process of its own. Sources are uncompressed 16-bit TIFFs, results OME-Zarr on the same disk.
@@ -11,6 +12,9 @@ writing  the same plane in memory: the untiled network as it was published, one 
          tiles, and from file to file
 workers  a volume by 1 and 2 processes of one thread each (a local dask cluster), without their start
 memory   peak resident set (VmHWM) of the whole program, and of each worker, at ``--limit``
+labels   objects of an enhanced plane by ``large_labels.run``, and their table
+peer     the same U-Net (of N2V2) on the same plane in tiles of the same size: by our tiles, and by those of careamics,
+         where it is installed (``--peer PYTHON`` names another interpreter that has it beside this program)
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-_PARTS = ("size", "writing", "workers", "memory")
+_PARTS = ("size", "writing", "workers", "memory", "labels", "peer")
 _BAND = 512
 
 
@@ -55,6 +59,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sides", type=int, nargs="+", help="of planes, in pixels")
     parser.add_argument("--volume", type=int, nargs=2, metavar=("PLANES", "SIDE"))
     parser.add_argument("--quick", action="store_true", help="small images")
+    parser.add_argument("--short", action="store_true", help="fewer sizes, a smaller volume")
+    parser.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="interpreter that has careamics")
     parser.add_argument("--scratch", type=Path, help="folder for images and results; up to 8 GB")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
@@ -64,24 +70,24 @@ def _options() -> argparse.Namespace:
 # --- in the first process: what is measured ---------------------------------------------------
 
 
-def _apart(options: argparse.Namespace, kind: str, **settings: Any) -> dict[str, Any]:
+def _apart(options: argparse.Namespace, kind: str, python: str = sys.executable, **settings: Any) -> dict[str, Any]:
     asked = {
         "kind": kind, "filter": options.filter, "precision": options.precision, "limit_mb": options.limit, **settings
     }  # fmt: skip
     ended = subprocess.run(
-        [sys.executable, __file__, "--one", json.dumps(asked)], check=True, stdout=subprocess.PIPE, text=True
+        [python, __file__, "--one", json.dumps(asked)], check=True, stdout=subprocess.PIPE, text=True
     )
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return found
 
 
-def _sides(options: argparse.Namespace, quick: list[int], full: list[int]) -> list[int]:
-    return options.sides or (quick if options.quick else full)
+def _sides(options: argparse.Namespace, quick: list[int], full: list[int], short: list[int]) -> list[int]:
+    return options.sides or (quick if options.quick else short if options.short else full)
 
 
 def _size(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     rows = []
-    for side in _sides(options, [256, 512], [1024, 2048, 4096, 8192, 16384]):
+    for side in _sides(options, [256, 512], [1024, 2048, 4096, 8192, 16384], [2048, 4096, 8192, 16384]):
         source = _plane(scratch, (side, side))
         rows.append({"side": side, **_apart(options, "file", source=str(source), out=str(scratch / "out.zarr"))})
         source.unlink()
@@ -90,7 +96,7 @@ def _size(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
 
 def _writing(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     rows = []
-    for side in _sides(options, [256], [1024, 2048]):
+    for side in _sides(options, [256], [1024, 2048], [2048]):
         source = str(_plane(scratch, (side, side)))
         for kind in ("published", "untiled", "tiled"):
             if kind == "published" and options.filter != "nunet":
@@ -103,7 +109,7 @@ def _writing(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]
 
 
 def _workers(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    n_planes, side = options.volume or ((4, 256) if options.quick else (16, 2048))
+    n_planes, side = (4, 256) if options.quick else (8 if options.short else 16, 2048)
     source = str(_plane(scratch, (n_planes, side, side)))
     return [
         {"workers": n, **_apart(options, "workers", source=source, out=str(scratch / f"{n}.zarr"), workers=n)}
@@ -112,9 +118,10 @@ def _workers(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]
 
 
 def _memory(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    shapes: list[tuple[int, ...]] = [(side, side) for side in _sides(options, [512], [2048, 8192, 16384])]
+    shapes: list[tuple[int, ...]] = [(side, side) for side in _sides(options, [512], [2048, 8192, 16384], [])]
     if not options.sides or options.volume:
-        n_planes, side = options.volume or ((3, 256) if options.quick else (200, 2048))
+        usual = (3, 256) if options.quick else (20 if options.short else 200, 2048)
+        n_planes, side = options.volume or usual
         shapes.append((n_planes, side, side))
     rows = []
     for shape in shapes:
@@ -125,8 +132,29 @@ def _memory(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _labels(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+    rows = []
+    for side in _sides(options, [512], [2048, 8192], [4096]):
+        source = _plane(scratch, (side, side))
+        for kind in ("label", "table"):
+            found = _apart(options, kind, source=str(source), out=str(scratch))
+            rows.append({"side": side, "what": kind, **found})
+        source.unlink()
+    return rows
+
+
+def _peer(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+    rows = []
+    for side in _sides(options, [512], [2048, 4096], [2048]):
+        source = str(_plane(scratch, (side, side)))
+        for kind in ("ours", "careamics"):
+            python = options.peer if kind == "careamics" else sys.executable
+            rows.append({"side": side, "tiles": kind, **_apart(options, kind, python, source=source)})
+    return rows
+
+
 _RUN: dict[str, Callable[[argparse.Namespace, Path], list[dict[str, Any]]]] = {
-    "size": _size, "writing": _writing, "workers": _workers, "memory": _memory
+    "size": _size, "writing": _writing, "workers": _workers, "memory": _memory, "labels": _labels, "peer": _peer
 }  # fmt: skip
 
 
@@ -254,8 +282,110 @@ def _tiled(asked: dict[str, Any]) -> dict[str, Any]:
     return _rated(asked["source"], time.perf_counter() - started)
 
 
+def _label(asked: dict[str, Any]) -> dict[str, Any]:
+    """Objects of a plane that the Gaussian has smoothed already."""
+    from napari_cellenhance.core.memory import keep_memory
+    from napari_cellenhance.workflows import large_labels
+    from napari_cellenhance.workflows.large_labels import LargeLabelsRequest
+
+    keep_memory()
+    folder = Path(asked["out"])
+    _run_apart({**asked, "filter": "gaussian"}, asked["source"], str(folder / "smooth.zarr"))
+    request = LargeLabelsRequest(
+        source=folder / "smooth.zarr", target=folder / "labels.zarr", memory_limit_mb=asked["limit_mb"], overwrite=True
+    )
+    started = time.perf_counter()
+    assert large_labels.run(request).is_complete
+    return _rated(asked["source"], time.perf_counter() - started)
+
+
+def _run_apart(asked: dict[str, Any], source: str, out: str) -> None:
+    """Prepare something without counting its memory."""
+    told = json.dumps({**asked, "kind": "file", "source": source, "out": out, "cold": True})
+    subprocess.run([sys.executable, __file__, "--one", told], check=True, stdout=subprocess.DEVNULL)
+
+
+def _object_table(asked: dict[str, Any]) -> dict[str, Any]:
+    from napari_cellenhance.core.memory import keep_memory
+    from napari_cellenhance.workflows import large_tables
+    from napari_cellenhance.workflows.large_tables import LargeTableRequest
+
+    keep_memory()
+    folder = Path(asked["out"])
+    request = LargeTableRequest(
+        labels=folder / "labels.zarr", images={"raw": asked["source"]}, target=folder / "objects.csv", overwrite=True
+    )
+    started = time.perf_counter()
+    n_objects = large_tables.run(request).n_objects
+    return _rated(asked["source"], time.perf_counter() - started) | {"objects": n_objects}
+
+
+_PEER_TILE_PX, _PEER_OVERLAP_PX = 512, 96
+
+
+def _standardised(asked: dict[str, Any]) -> tuple[Any, Any]:
+    """The U-Net of the denoiser that comes along, and the plane in its range."""
+    from napari_cellenhance.core.memory import keep_memory
+    from napari_cellenhance.workflows import catalog
+
+    keep_memory()
+    module = catalog.open_enhancer("n2v2-fluorescence", "cpu", "float32").module
+    plane = tifffile.imread(asked["source"]).astype(np.float32)
+    return module, (plane - plane.mean()) / plane.std()
+
+
+def _ours(asked: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from napari_cellenhance.core.recipes.tiled import TileGrid
+
+    module, plane = _standardised(asked)
+    net = module.nets[0].eval()
+
+    def apply(tile: Any) -> Any:
+        with torch.inference_mode():
+            return net(torch.from_numpy(np.ascontiguousarray(tile))[None])[0, :1].numpy()
+
+    grid = TileGrid(2, module.radius_px, module.grid_px)
+    tile_px = _PEER_TILE_PX - 2 * grid.halo_px
+    grid.run(plane[None, :512, :512], apply, 1, tile_px=tile_px)
+    started = time.perf_counter()
+    grid.run(plane[None], apply, 1, tile_px=tile_px)
+    return _rated(asked["source"], time.perf_counter() - started)
+
+
+def _careamics(asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        from careamics.dataset.image_region_data import ImageRegionData
+        from careamics.dataset.patching.tiled_patching import TiledPatching
+        from careamics.lightning.prediction.stitch_prediction import stitch_single_sample
+    except ImportError as error:
+        return {"seconds": None, "mpx_per_s": None, "peak_mb": None, "note": f"careamics is not there: {error}"}
+    import torch
+
+    module, plane = _standardised(asked)
+    net = module.nets[0].eval()
+
+    def once(pixels: Any) -> Any:
+        side, shape = min(_PEER_TILE_PX, *pixels.shape), (1, 1, *pixels.shape)
+        tiles = []
+        with torch.inference_mode():
+            for spec in TiledPatching([shape], [side, side], [2 * _PEER_OVERLAP_PX] * 2).tile_specs:
+                y, x = spec["coords"]
+                tile = np.ascontiguousarray(pixels[None, None, y : y + side, x : x + side])
+                found = net(torch.from_numpy(tile))[0, :1].numpy()
+                tiles.append(ImageRegionData(found, "array", shape, "float32", "SCYX", "SCYX", shape, spec, {}))
+        return stitch_single_sample(tiles)
+
+    once(plane[:512, :512])
+    started = time.perf_counter()
+    once(plane)
+    return _rated(asked["source"], time.perf_counter() - started)
+
+
 _ONE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "file": _file, "published": _published_loop, "untiled": _untiled, "tiled": _tiled, "workers": _with_workers
+    "file": _file, "published": _published_loop, "untiled": _untiled, "tiled": _tiled, "workers": _with_workers,
+    "label": _label, "table": _object_table, "ours": _ours, "careamics": _careamics,
 }  # fmt: skip
 
 

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from napari_cellenhance.cli import app
 from napari_cellenhance.core.errors import ClusterError
+from napari_cellenhance.core.postprocess import label_mask
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.io.ome_zarr import ZarrImage, open_store
 from napari_cellenhance.workflows import _batch_cluster, enhance
 from napari_cellenhance.workflows import cluster as cluster_module
 from napari_cellenhance.workflows.cluster import Cluster
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 
 
 def call(*words: Any) -> Any:
@@ -65,6 +66,50 @@ def test_tiff_to_tiled_tiff(source: Path, folder: Path, picture: NDArray[np.uint
     assert not [path.name for path in folder.iterdir() if path.suffix in (".partial", ".journal", ".lock", ".part")]
 
 
+def test_objects_of_a_large_image_and_their_table(source: Path, folder: Path, picture: NDArray[np.uint16]) -> None:
+    image, labels = folder / "a.ome.zarr", folder / "l.ome.zarr"
+    words = ("enhance", source, image, "--model", "gaussian", "--labels", labels, "--min-size", 4)
+    ended = call(*words)
+    assert (ended.exit_code, ended.stdout.strip()) == (0, f"{image}, {labels}"), ended.output
+    options = SegmentOptions(min_size_px=4)
+    expected = enhance.run(EnhanceRequest(image=picture, axes="YX", filter_id="gaussian", segment=options)).labels
+    assert expected is not None and expected.max() > 0
+    np.testing.assert_array_equal(open_store(labels).levels[0][:, :], expected)
+    ended = call("objects", labels, folder / "o.csv", "--image", f"raw={source}")
+    assert (ended.exit_code, ended.stdout.split(" ")[0]) == (0, str(expected.max())), ended.output
+    rows = (folder / "o.csv").read_text().splitlines()
+    assert len(rows) == expected.max() + 1 and "raw_mean" in rows[0]
+    ended = call("objects", labels, folder / "p.csv", "--image", "raw")
+    assert ended.exit_code == 2 and "expected NAME=FILE" in ended.stderr
+    # Only the labels are missing: the image stays as it is.
+    shutil.rmtree(labels)
+    before = (image / "zarr.json").stat().st_mtime_ns
+    ended = call(*words)
+    assert ended.exit_code == 0 and "is there already, made in the same way" in ended.stderr
+    assert (image / "zarr.json").stat().st_mtime_ns == before and labels.exists()
+    shutil.rmtree(labels)
+    ended = call(*words, "--strength", 5)
+    assert ended.exit_code == 1 and "exists already" in ended.stderr
+
+
+def test_a_large_image_is_segmented_by_a_model(source: Path, folder: Path) -> None:
+    classes, objects = folder / "c.ome.zarr", folder / "o.ome.zarr"
+    words = ("--model", "aep-nuclei", "--device", "cpu", "--precision", "float32", "-q")
+    ended = call("segment", source, classes, "--instances", objects, *words)
+    assert (ended.exit_code, ended.output) == (0, "")
+    found = open_store(classes).levels[0][:, :]
+    np.testing.assert_array_equal(open_store(objects).levels[0][:, :], label_mask(found == 2))
+    ended = call("segment", source, folder / "i.ome.zarr", "--output", "instances", "--threshold", 0.6, *words)
+    assert (ended.exit_code, ended.output) == (0, "")
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]  # what lay between is gone
+    for more, match in (
+        (("--also", "filters"), "leave them out"),
+        (("--grow", 2, "--output", "instances"), "do not grow"),
+    ):
+        ended = call("segment", source, folder / "x.ome.zarr", *words, *more)
+        assert ended.exit_code == 2 and match in ended.stderr
+
+
 @pytest.mark.parametrize("words", [("enhance", "cells.ome.tif", "a.zarr"), ("batch", ".", "out")])
 def test_workers_are_handed_on(source: Path, folder: Path, words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Cluster] = []
@@ -105,7 +150,10 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     [
         (("cells.ome.zarr", "out.png"), "expected a name ending in .ome.zarr"),
         (("a.zarr", "b.zarr", "out.zarr"), "one image at a time"),
-        (("a.tif", "out.zarr", "--labels", "l.tif"), "whole image in memory"),
+        (("a.tif", "out.zarr", "--labels", "l.tif"), "labels of a large image cannot be written to"),
+        (("a.tif", "out.zarr", "--labels", "l.zarr", "--threshold=li"), "Li's method needs all pixels"),
+        (("a.tif", "out.tif", "--blocks", "--labels", "l.zarr"), "is a TIFF: name an OME-Zarr"),
+        (("a.tif", "out.zarr", "--points", "p.csv"), "whole image in memory"),
         (("a.tif", "out.zarr", "--report", "r.json"), "leave them out"),
         (("missing.zarr", "out.zarr"), "missing.zarr"),
         (("", "out.tif", "--blocks"), "use 'cellenhance batch' for many"),

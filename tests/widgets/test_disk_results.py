@@ -27,7 +27,7 @@ from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.workflows import _large_source, _provenance, enhance, large_images
 from napari_cellenhance.workflows._large_blocks import BlockStore
 from napari_cellenhance.workflows.large_images import partial_of
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 
 SIDE = 64
 PLACE = {"scale": (2.0, 0.5, 0.25), "translate": (0.0, 10.0, 20.0), "units": ("um", "um", "um")}
@@ -238,14 +238,49 @@ def test_memory_can_be_chosen_for_a_lazy_layer_and_stays_chosen(panel_on: Any, l
     assert isinstance(panel.viewer.layers["big enhanced"].data, np.ndarray)
 
 
-def test_objects_need_memory(panel_on: Any, lazy: Any) -> None:
+@pytest.mark.parametrize("what", ["blobs", "li"])
+def test_blobs_and_the_threshold_of_li_need_memory(panel_on: Any, lazy: Any, what: str) -> None:
     panel = panel_on(lazy)
-    panel.outputs.wants_labels.setChecked(True)
+    if what == "blobs":
+        panel.outputs.wants_points.setChecked(True)
+    else:
+        panel.outputs.method.setCurrentIndex(panel.outputs.method.findData("li"))
+        panel.outputs.wants_labels.setChecked(True)
     assert not panel.disk.is_on_disk and panel.foot.run.isEnabled()  # it fits, so memory is taken
     panel.disk.way.setCurrentIndex(panel.disk.way.findData("disk"))
     panel.disk.way.activated.emit(1)
     assert panel.disk.is_on_disk and not panel.foot.run.isEnabled()
     assert "choose Result ▸ In memory" in text_of(panel)
+
+
+def test_objects_go_to_the_disk_too_and_a_stopped_run_goes_on(
+    panel_on: Any, lazy: Any, volume: NDArray[Any], qtbot: Any, gate: Gate
+) -> None:
+    panel = panel_on(lazy, **PLACE)
+    panel.outputs.wants_labels.setChecked(True)
+    panel.outputs.min_size.setValue(4)
+    assert panel.disk.is_on_disk
+    panel.run()
+    gate.let(36)  # all of the image with its pyramid, and some of the objects
+    qtbot.waitUntil(lambda: gate.n >= 36, timeout=60000)
+    stop(qtbot, panel, gate)
+    assert "Press Go on" in text_of(panel) and panel.foot.run.text() == "Go on"
+    gate.is_open.set()
+    panel.run()
+    finish(qtbot, panel)
+    expected = enhance.run(
+        EnhanceRequest(
+            image=volume, axes="ZYX", filter_id="gaussian", tile_px=SIDE, segment=SegmentOptions(min_size_px=4)
+        )
+    )  # fmt: skip
+    image, labels = (panel.viewer.layers[name] for name in ("big enhanced", "big segmented"))
+    assert labels.multiscale and not isinstance(labels.data[0], np.ndarray)
+    np.testing.assert_array_equal(np.asarray(labels.data[0]), expected.labels)
+    np.testing.assert_array_equal(np.asarray(image.data[0]), expected.image)
+    np.testing.assert_array_equal(labels.scale, image.scale)
+    assert f"{expected.labels.max()} objects, read from" in text_of(panel)
+    folder = Path(str(labels.metadata["cellenhance"]["stored_in"])).parent
+    assert {path.name for path in folder.iterdir()} >= {"big_enhanced.ome.zarr", "big_enhanced_labels.ome.zarr"}
 
 
 def test_a_slice_of_it_goes_to_its_place(panel_on: Any, lazy: Any, volume: NDArray[Any], qtbot: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,16 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_cellenhance.core.errors import ClusterError, MissingExtraError, ParameterError
+from napari_cellenhance.core.errors import ClusterError, MissingExtraError, ParameterError, WriteError
 from napari_cellenhance.io.images import read, write
 from napari_cellenhance.io.lazy_images import LazyImage
 from napari_cellenhance.io.ome_zarr import create_store
-from napari_cellenhance.workflows import _batch_cluster, _large_worker, batch, cluster, large_images
+from napari_cellenhance.workflows import _batch_cluster, _large_worker, batch, cluster, large_images, large_labels
 from napari_cellenhance.workflows._batch_plan import plan_tasks
 from napari_cellenhance.workflows.batch import BatchRequest
 from napari_cellenhance.workflows.batch_recipe import Recipe
 from napari_cellenhance.workflows.cluster import Cluster
 from napari_cellenhance.workflows.large_images import LargeRequest, journal_of, partial_of
+from napari_cellenhance.workflows.large_labels import LargeLabelsRequest
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 
@@ -105,6 +108,80 @@ def test_a_worker_that_is_killed_loses_nothing(workers: Any, crew: Cluster, sour
     # What was noted as done is not made again.
     assert before and {path: (target / path).stat().st_mtime_ns for path in before} == before
     large_images.run(large(source, tmp_path / "one.ome.zarr"))
+    assert pixels_of(target) == pixels_of(tmp_path / "one.ome.zarr")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 300 kB that all processes see."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(size, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_on_a_worker_is_told_and_nothing_is_lost(
+    crew: Cluster, source: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    target = small_disk / "out.ome.zarr"
+    with pytest.raises(WriteError, match=r"the disk is full; free some space, and run the same again: it goes on"):
+        large_images.run(large(source, target, crew))
+    assert not target.exists()
+    noted = [line for line in journal_of(target).read_text().splitlines() if line.startswith('{"done"')]
+    assert noted
+    with pytest.raises(WriteError, match="the disk is full"):  # still
+        large_images.run(large(source, target, crew))
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    ended = large_images.run(large(source, target, crew))
+    assert ended.is_complete and ended.n_resumed >= len(noted)
+    large_images.run(large(source, tmp_path / "one.ome.zarr"))
+    assert pixels_of(target) == pixels_of(tmp_path / "one.ome.zarr")
+
+
+def labels_by(source: Path, target: Path, crew: Cluster | None = None) -> LargeLabelsRequest:
+    return LargeLabelsRequest(source=source, target=target, chunk_px=64, memory_limit_mb=0, cluster=crew)
+
+
+@pytest.fixture
+def enhanced(source: Path, tmp_path: Path) -> Path:
+    large_images.run(large(source, tmp_path / "enhanced.ome.zarr"))
+    return tmp_path / "enhanced.ome.zarr"
+
+
+def test_labels_lose_nothing_when_a_worker_is_killed(
+    workers: Any, crew: Cluster, enhanced: Path, tmp_path: Path
+) -> None:
+    target, notes = tmp_path / "labels.ome.zarr", list[str]()
+    result = large_labels.run(
+        labels_by(enhanced, target, crew), on_progress=killing(workers, 5), on_note=notes.append
+    )  # fmt: skip
+    assert result.is_complete and result.n_done == result.n_total
+    assert any("2 workers" in note for note in notes)
+    large_labels.run(labels_by(enhanced, tmp_path / "one.ome.zarr"))
+    assert pixels_of(target) == pixels_of(tmp_path / "one.ome.zarr")
+
+
+def test_labels_go_on_elsewhere_after_a_full_disk_or_a_cancel(
+    crew: Cluster, enhanced: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    target, done = small_disk / "labels.ome.zarr", [0]
+
+    def watch(progress: Progress) -> None:
+        done[0] = progress.n_done
+
+    subprocess.run(["mount", "-o", "remount,size=64k", str(small_disk)], check=True)
+    with pytest.raises(WriteError, match=r"the disk is full; free some space, and run the same again: it goes on"):
+        large_labels.run(labels_by(enhanced, target, crew))
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    stopped = large_labels.run(labels_by(enhanced, target, crew), on_progress=watch, is_cancelled=lambda: done[0] > 20)
+    assert not stopped.is_complete
+    assert large_labels.run(labels_by(enhanced, target)).is_complete
+    large_labels.run(labels_by(enhanced, tmp_path / "one.ome.zarr"))
     assert pixels_of(target) == pixels_of(tmp_path / "one.ome.zarr")
 
 

@@ -82,6 +82,7 @@ app.command("restore")(restoring.restore)
 app.command("separate")(separating.separate)
 app.command("synthesize")(restoring.synthesize)
 app.command("measure")(measuring.measure)
+app.command("objects")(large.objects)
 app.command("profile")(profiling.profile)
 app.command("crops")(cropping.crops)
 app.command("compare")(measuring.compare)
@@ -192,7 +193,7 @@ def enhance(
         Literal["float32", "uint8", "uint16"] | None,
         typer.Option(help="Pixel type; integers hold 0…1 as 0…maximum. [default: float32, in PNG uint8]"),
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Segment too; OME-TIFF of labels, or a folder.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Segment too; OME-TIFF of labels, a folder, or .ome.zarr.")] = None,
     points: Annotated[str | None, typer.Option(help="Find blobs too; CSV of pixel coordinates, or a folder.")] = None,
     threshold: Annotated[
         str, typer.Option(help="For the labels: otsu, li, or a number from 0 to 1.")
@@ -223,7 +224,7 @@ def enhance(
             raise ParameterError("a strength map or a report cannot go with blocks or .ome.zarr; leave them out")
         large.enhance_large(
             sources, target, settings, dtype=dtype, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet,
-            cluster=cluster,
+            cluster=cluster, labels=labels,
         )  # fmt: skip
         return
     request = files.FilesRequest(

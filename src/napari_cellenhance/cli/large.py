@@ -1,21 +1,26 @@
-"""Enhancing an image larger than memory, from OME-Zarr or TIFF to OME-Zarr or tiled OME-TIFF."""
+"""Enhancing and segmenting an image larger than memory, from OME-Zarr or TIFF to OME-Zarr or tiled OME-TIFF."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_cellenhance.cli.words import ProgressLine, leave, stoppable
+from napari_cellenhance.cli.options import Overwrite
+from napari_cellenhance.cli.words import Debug, ProgressLine, Quiet, leave, stoppable
 from napari_cellenhance.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.cluster import Cluster
+    from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult
+    from napari_cellenhance.workflows.large_labels import LargeLabelsRequest
     from napari_cellenhance.workflows.requests import EnhanceRequest
+    from napari_cellenhance.workflows.segment_model import SegmentModelRequest
 
-__all__ = ["enhance_large", "is_large"]
+__all__ = ["enhance_large", "is_large", "objects", "segment_large"]
 
 
 def is_large(sources: Sequence[str], target: str) -> bool:
@@ -41,34 +46,130 @@ def enhance_large(
     overwrite: bool,
     quiet: bool,
     cluster: Cluster | None = None,
+    labels: str | None = None,
 ) -> None:
     """Run the workflow, with notes and progress on the standard error."""
+    from napari_cellenhance.workflows import large_images, large_objects
+
+    sides = {} if chunk_px is None else {"chunk_px": chunk_px}
+    options = settings.segment
+    request = large_images.LargeRequest(
+        source=_only_one(sources), target=target, settings=replace(settings, segment=None), dtype=dtype,
+        version=version, overwrite=overwrite, cluster=cluster, **sides,
+    )  # fmt: skip
+    if labels is None or options is None:
+        _run(request, None, quiet=quiet)
+    else:
+        _run(request, large_objects.labels_by_threshold(request, labels, options), quiet=quiet)
+
+
+def segment_large(
+    sources: Sequence[str],
+    target: str,
+    settings: SegmentModelRequest,
+    *,
+    output: Literal["auto", "classes", "instances"],
+    instances: str | None,
+    memory_limit_mb: int,
+    chunk_px: int | None,
+    overwrite: bool,
+    quiet: bool,
+    cluster: Cluster | None = None,
+) -> None:
+    """Classes, or numbered objects, of a large image."""
+    from napari_cellenhance.workflows import large_images, large_objects
+    from napari_cellenhance.workflows.requests import EnhanceRequest
+    from napari_cellenhance.workflows.segment_model import card_of_segmenter, is_of_objects
+
+    model_id, options = settings.model_id, settings.instances
+    if output == "auto":
+        output = "instances" if is_of_objects(card_of_segmenter(model_id)) else "classes"
+    asked = EnhanceRequest(
+        image=None, axes=settings.axes, channels=settings.channels, statistics=settings.statistics,
+        device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
+        memory_limit_mb=memory_limit_mb,
+    )  # fmt: skip
+    same = large_images.LargeRequest(
+        source=_only_one(sources), target=target, settings=asked, overwrite=overwrite, cluster=cluster
+    )
+    if chunk_px is not None:
+        same = replace(same, chunk_px=chunk_px)
+    if output == "classes":
+        classes = large_objects.classes_request(same, model_id, None, Path(target))
+        _run(classes, None, quiet=quiet)
+        if instances is None:
+            return
+    wanted = Path(target if output == "instances" else str(instances))
+    pieces = large_objects.classes_request(same, model_id, options, wanted.with_name(f".{wanted.name}.classes.zarr"))
+    found = large_objects.labels_of_classes(pieces, wanted, model_id, options)
+    _run(pieces, found, keeps_image=False, quiet=quiet)
+
+
+def _only_one(sources: Sequence[str]) -> str:
     from napari_cellenhance.io.lazy_images import is_zarr
-    from napari_cellenhance.workflows import large_images
-    from napari_cellenhance.workflows.recipe_files import keep_recipe_beside
 
     if len(sources) != 1:
         raise ParameterError(f"{len(sources)} images were named for one result; expected one image at a time")
     if Path(sources[0]).is_dir() and not is_zarr(sources[0]):
         raise ParameterError(f"{sources[0]} is a folder of images, or no Zarr store; use 'cellenhance batch' for many")
-    sides = {} if chunk_px is None else {"chunk_px": chunk_px}
-    request = large_images.LargeRequest(
-        source=sources[0], target=target, settings=settings, dtype=dtype, version=version, overwrite=overwrite,
-        cluster=cluster, **sides,
-    )  # fmt: skip
+    return sources[0]
+
+
+def _run(image: LargeRequest, labels: LargeLabelsRequest | None, *, quiet: bool, keeps_image: bool = True) -> None:
+    from napari_cellenhance.workflows import large_images, large_objects
+    from napari_cellenhance.workflows.recipe_files import keep_recipe_beside
 
     def note(text: str) -> None:
         if not quiet:
             line.clear()
             typer.echo(f"note: {text}", err=True)
 
+    found: LargeResult | None = None
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:
-        result = large_images.run(request, on_progress=line.show, on_note=note, is_cancelled=is_cancelled)
-    told = keep_recipe_beside(result.target) if result.is_complete else ()
-    for warning in dict.fromkeys((*result.warnings, *told)):
+        if labels is None:
+            made = large_images.run(image, on_progress=line.show, on_note=note, is_cancelled=is_cancelled)
+        else:
+            made, found = large_objects.run(
+                image, labels, keeps_image=keeps_image, on_progress=line.show, on_note=note, is_cancelled=is_cancelled
+            )
+    told = keep_recipe_beside(made.target) if made.is_complete and keeps_image else ()
+    last = made if found is None else found
+    for warning in dict.fromkeys((*made.warnings, *told, *(() if found is None else found.warnings))):
         note(warning)
-    if not result.is_complete:
-        note(f"{result.n_done} of {result.n_total} blocks are done; run the same command again to go on.")
-    leave(is_stopped=not result.is_complete)
+    if not last.is_complete:
+        note(f"{last.n_done} of {last.n_total} blocks are done; run the same command again to go on.")
+    leave(is_stopped=not last.is_complete)
     if not quiet:
-        typer.echo(str(result.target))
+        written = [made.target] if keeps_image else []
+        typer.echo(", ".join(map(str, [*written, *([] if found is None else [found.target])])))
+
+
+def objects(
+    labels: Annotated[str, typer.Argument(metavar="LABELS", help="OME-Zarr or TIFF of labels, of any size.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="Table to write (.csv, .parquet).")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Measure grey values of this image too; can be given again."),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the objects of labels, however large the image is."""
+    from napari_cellenhance.workflows import large_tables
+
+    images = {}
+    for word in image or ():
+        name, _, path = word.partition("=")
+        if not (name and path):
+            raise ParameterError(f"--image is {word!r}; expected NAME=FILE, for example raw=sheet.ome.zarr")
+        images[name] = path
+    request = large_tables.LargeTableRequest(labels=labels, images=images, target=target, overwrite=overwrite)
+    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
+        result = large_tables.run(request, on_progress=line.show, is_cancelled=is_cancelled)
+    if not quiet:
+        for warning in result.warnings:
+            typer.echo(f"note: {warning}", err=True)
+        if result.is_complete:
+            typer.echo(f"{result.n_objects} objects: {result.target}")
+    leave(is_stopped=not result.is_complete)

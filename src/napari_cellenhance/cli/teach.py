@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_cellenhance.cli import large
 from napari_cellenhance.cli.options import (
     Average,
     AxesInFile,
@@ -43,6 +44,7 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )  # fmt: skip
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.segment_model import InstanceOptions, SegmentModelRequest
 from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult
@@ -191,6 +193,12 @@ def segment(
     device: Device = _SEGMENT.device,
     precision: Precision = _SEGMENT.precision,
     tile: Tile = None,
+    memory_limit: Annotated[
+        int, typer.Option(min=100, metavar="MB", help="For .ome.zarr: memory of the whole program to keep to.")
+    ] = 2000,
+    chunk: Annotated[int | None, typer.Option(help="For .ome.zarr: side of a chunk, in pixels. [default: 512]")] = None,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     report: Report = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -210,6 +218,15 @@ def segment(
         ),
         channels=parse_channels(channels), statistics=statistics, device=device, precision=precision, tile_px=tile,
     )  # fmt: skip
+    cluster = cluster_of(scheduler, workers)
+    if cluster is not None or large.is_large(sources, target):
+        if maps or report is not None:
+            raise ParameterError("maps (--also) and a report cannot go with .ome.zarr; leave them out")
+        large.segment_large(
+            sources, target, settings, output=output, instances=instances, memory_limit_mb=memory_limit,
+            chunk_px=chunk, overwrite=overwrite, quiet=quiet, cluster=cluster,
+        )  # fmt: skip
+        return
     request = segment_files.SegmentFilesRequest(
         source=tuple(sources), target=target, settings=settings, main=output, instances=instances, overwrite=overwrite
     )

@@ -27,6 +27,7 @@ __all__ = [
     "label_mask",
     "laplacian_of_gaussian",
     "segment",
+    "split_at_necks",
     "threshold",
 ]
 
@@ -161,18 +162,43 @@ def segment(
     touching = generate_binary_structure(mask.ndim, mask.ndim)
     labels, _ = label(mask, structure=touching)
     if split_touching and mask.any():
-        labels = _watershed(mask, labels, split_depth)
+        labels = split_at_necks(mask, labels, split_depth)
     return _numbered(labels, min_size_px)
 
 
-def _watershed(mask: NDArray[np.bool_], labels: NDArray[Any], split_depth: float) -> NDArray[Any]:
-    """Cut each object between the maxima of its distance map that stand out by a share of its width."""
-    from scipy.ndimage import distance_transform_edt
+def split_at_necks(mask: NDArray[np.bool_], labels: NDArray[Any], split_depth: float = SPLIT_DEPTH) -> NDArray[Any]:
+    """Cut each object between the maxima of its distance map that stand out by a share of its width.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (Y, X) or (Z, Y, X)
+    labels : ndarray of int, same shape
+        What hangs together in the mask, numbered; each is cut for itself, whatever lies around it.
+    split_depth : float
+        See :func:`segment`.
+
+    Returns
+    -------
+    ndarray of int, same shape
+        0 is ground.
+    """
+    from scipy.ndimage import distance_transform_edt, find_objects, maximum
     from skimage.segmentation import watershed
 
     # A border of ground: objects cut off by the edge of the image are as wide as they look.
     distance = distance_transform_edt(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim]
-    result: NDArray[Any] = watershed(-distance, _peaks(distance, labels, split_depth), mask=mask)  # type: ignore[no-untyped-call]
+    seeds = _peaks(distance, labels, split_depth)
+    ids = np.arange(1, int(labels.max()) + 1)
+    one_seed = np.concatenate([[0], maximum(seeds, labels, ids)]).astype(seeds.dtype)
+    result: NDArray[Any] = one_seed[labels]
+    # One object after the other: which of two equal ways the flood takes would else depend on all other objects.
+    n_seeds = np.bincount(np.unique(np.stack([labels[seeds > 0], seeds[seeds > 0]]), axis=1)[0], minlength=len(ids) + 1)
+    places = find_objects(labels)
+    for number in np.flatnonzero(n_seeds > 1):
+        place = places[number - 1]
+        is_object = labels[place] == number
+        cut = watershed(-distance[place], np.where(is_object, seeds[place], 0), mask=is_object)  # type: ignore[no-untyped-call]
+        result[place] = np.where(is_object, cut, result[place])
     return result
 
 

@@ -95,6 +95,7 @@ def create_store(
     pixel_size_um: Mapping[str, float] | None = None,
     channel_names: Sequence[str] = (),
     version: OmeZarrVersion = "0.5",
+    is_labels: bool = False,
 ) -> ZarrImage:
     """Make an OME-Zarr whose pixels are all 0, marked as unfinished.
 
@@ -116,6 +117,8 @@ def create_store(
     channel_names : sequence of str
         One per channel, or empty.
     version : "0.4" or "0.5"
+    is_labels : bool
+        Pixels are ids or classes: the metadata say so (``image-label``).
 
     Raises
     ------
@@ -139,7 +142,11 @@ def create_store(
             group.create_array(str(number), shape=tuple(shape), chunks=chunks, dtype=dtype, fill_value=0, **kind)
         )
     multiscale = _multiscale(axes, shapes, name, pixel_size_um or {})
+    if is_labels:
+        multiscale["type"] = "nearest"
     told: dict[str, Any] = {"multiscales": [multiscale]}
+    if is_labels:
+        told["image-label"] = {"version": version}
     if channel_names:
         told["omero"] = {"channels": [_channel(label, np.dtype(dtype)) for label in channel_names]}
     if is_new:

@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from napari_cellenhance.core.errors import ImageError, MissingExtraError, Parame
 from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.io.safe_write import atomic_path
 
-__all__ = ["check_parquet", "join_tables", "read_column", "table_text", "write_parquet", "write_table"]
+__all__ = ["check_parquet", "join_tables", "read_column", "table_stream", "table_text", "write_parquet", "write_table"]
 
 Row = Mapping[str, Any]
 
@@ -155,6 +156,42 @@ def write_parquet(
     with atomic_path(target, overwrite=overwrite) as temporary:
         parquet.write_table(table, temporary)
     return target
+
+
+@contextmanager
+def table_stream(
+    path: str | os.PathLike[str], columns: Sequence[str], *, overwrite: bool = True
+) -> Iterator[Callable[[Sequence[Row]], None]]:
+    """Give a function that adds rows to a table; the file is there as a whole when the block ends well.
+
+    Parameters
+    ----------
+    path : path
+        ``.csv``, or ``.parquet``; its folder must exist.
+    columns : sequence of str
+        Keys of all rows.
+
+    Raises
+    ------
+    MissingExtraError
+        Parquet without pyarrow.
+    TargetExistsError, WriteError
+        As for :func:`napari_cellenhance.io.safe_write.atomic_path`.
+    """
+    target, names = Path(path), list(columns)
+    if target.suffix == ".parquet":
+        kept: list[Row] = []
+        check_parquet()
+        yield kept.extend
+        write_parquet(target, kept, columns=names, overwrite=overwrite)
+        return
+    with (
+        atomic_path(target, overwrite=overwrite) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as out,
+    ):
+        writer = csv.writer(out, lineterminator="\r\n")
+        writer.writerow(names)
+        yield lambda rows: writer.writerows([[_cell(row[name]) for name in names] for row in rows])
 
 
 def join_tables(path: str | os.PathLike[str], tables: Sequence[Path]) -> Path:

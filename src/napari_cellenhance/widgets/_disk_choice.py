@@ -45,15 +45,16 @@ def offers_disk(view: LayerView | None, choices: Choices | None, large_from_mb: 
 
 def needs_memory(choices: Choices) -> bool:
     """Whether something is asked for that needs the whole image at once."""
-    return choices.segment is not None or choices.blobs is not None or choices.strength_map is not None
+    is_li = choices.segment is not None and choices.segment.method == "li"
+    return is_li or choices.blobs is not None or choices.strength_map is not None
 
 
 def disk_problem(choices: Choices) -> str:
     """Why these choices cannot go to the disk; empty when they can."""
     if needs_memory(choices):
         return (
-            "Objects, blobs and strengths by region need the whole image in memory: choose Result ▸ In memory, or do "
-            "without them here."
+            "Blobs, Li's threshold and strengths by region need the whole image in memory: choose Result ▸ In memory, "
+            "or do without them here."
         )
     return ""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dask.array as da
 import numpy as np
@@ -27,12 +27,25 @@ from napari_cellenhance.widgets._results import (
     result_layers,
 )
 from napari_cellenhance.widgets._settings import PluginSettings
-from napari_cellenhance.workflows import large_images
+from napari_cellenhance.workflows import large_images, large_labels
 from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult
+from napari_cellenhance.workflows.large_objects import labels_by_threshold
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.requests import EnhanceResult
 
-__all__ = ["DiskPlan", "DiskRuns", "disk_request", "order_in_layer", "run_on_disk"]
+if TYPE_CHECKING:
+    from napari_cellenhance.workflows.large_views import LevelView
+
+__all__ = [
+    "DiskPlan",
+    "DiskResult",
+    "DiskRuns",
+    "disk_request",
+    "label_on_disk",
+    "labels_beside",
+    "order_in_layer",
+    "run_on_disk",
+]
 
 _REFRESH_EVERY_S = 0.4
 
@@ -67,6 +80,19 @@ class DiskPlan:
         return is_same_image and is_same_place and mine == theirs and self.folder == other.folder
 
 
+@dataclass(frozen=True, slots=True)
+class DiskResult:
+    """An image on the disk, and its objects; None where they were not asked for, or the image is not complete."""
+
+    image: LargeResult
+    labels: LargeResult | None = None
+
+    @property
+    def last(self) -> LargeResult:
+        """The one that was worked on last."""
+        return self.image if self.labels is None else self.labels
+
+
 class _Post(QObject):
     """Brings what the thread says to the window: target and sentence, when the unfinished result is there."""
 
@@ -85,7 +111,7 @@ def disk_request(plan: DiskPlan, target: Path) -> LargeRequest:
         levels=(LazyPixels(asked.image),), axes=asked.axes, pixel_size_um=dict(asked.pixel_size_um or {}),
         provenance=None if view.made is None else dict(view.made), identity={"layer": view.name},
     )  # fmt: skip
-    return LargeRequest(source=source, target=target, settings=replace(asked, image=None))
+    return LargeRequest(source=source, target=target, settings=replace(asked, image=None, segment=None))
 
 
 def run_on_disk(
@@ -104,6 +130,8 @@ def run_on_disk(
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(f"the folder {plan.folder} cannot be made ({error.strerror}); choose another one") from error
+    if plan.target is not None and plan.target.exists():  # all that was left to do is its objects
+        return LargeResult(target=plan.target, is_complete=True, n_done=0, n_total=0)
     for target in _targets(plan):
         try:
             return large_images.run(
@@ -113,6 +141,27 @@ def run_on_disk(
         except (TargetExistsError, BusyError):  # unfinished and of other settings, or being written by another program
             continue
     raise AssertionError("names never run out")
+
+
+def label_on_disk(
+    plan: DiskPlan, image: LargeResult, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> LargeResult | None:
+    """Number the objects of an image that :func:`run_on_disk` has finished; None where they were not asked for.
+
+    Raises
+    ------
+    CellEnhanceError
+        As for :func:`napari_cellenhance.workflows.large_labels.run`.
+    """
+    if not image.is_complete or plan.choices.segment is None:
+        return None
+    request = labels_by_threshold(disk_request(plan, image.target), labels_beside(image.target), plan.choices.segment)
+    return large_labels.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
+
+
+def labels_beside(target: Path) -> Path:
+    """Where the objects of an image on the disk go: ``a_enhanced.ome.zarr`` → ``a_enhanced_labels.ome.zarr``."""
+    return target.with_name(f"{target.name.removesuffix('.ome.zarr')}_labels.ome.zarr")
 
 
 def _targets(plan: DiskPlan) -> Iterator[Path]:
@@ -174,7 +223,7 @@ class DiskRuns(QObject):
         self._layer: Any = None
         self._refreshed = 0.0
 
-    def begin(self, plan: DiskPlan) -> Callable[[OnProgress, IsCancelled], LargeResult]:
+    def begin(self, plan: DiskPlan) -> Callable[[OnProgress, IsCancelled], DiskResult]:
         """Work for the worker; goes on where the same was stopped."""
         if self.can_go_on(plan):
             assert self._paused is not None
@@ -185,8 +234,9 @@ class DiskRuns(QObject):
         post = _Post()
         post.noted.connect(self._on_note)
 
-        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> LargeResult:
-            return run_on_disk(plan, lambda at, note: post.noted.emit(str(at), note), on_progress, is_cancelled)
+        def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> DiskResult:
+            image = run_on_disk(plan, lambda at, note: post.noted.emit(str(at), note), on_progress, is_cancelled)
+            return DiskResult(image, label_on_disk(plan, image, on_progress, is_cancelled))
 
         return work
 
@@ -212,17 +262,21 @@ class DiskRuns(QObject):
             self._layer.refresh(extent=False)
             self._refreshed = time.monotonic()
 
-    def finish(self, result: LargeResult) -> str:
+    def finish(self, result: DiskResult) -> str:
         """Show the finished result, or keep in mind how to go on; a sentence on what came of it."""
         plan, self._plan = self._plan, None
         assert plan is not None
-        if not result.is_complete:
+        if not result.last.is_complete:
             return self._pause(plan, result)
-        self._plan = replace(plan, target=result.target)
+        self._plan = replace(plan, target=result.image.target)
         self._show(is_complete=True)
+        if result.labels is not None:
+            self._show_labels(result.labels.target)
         self._plan = None
-        told = [f"Done: {quoted([str(self._layer.name)])}, read from {result.target}.", *result.warnings]
-        return " ".join([*told, NOT_QUANTITATIVE])
+        told = [f"Done: {quoted([str(self._layer.name)])}, read from {result.image.target}."]
+        if result.labels is not None:
+            told += [_objects_line(result.labels.target), *result.labels.warnings]
+        return " ".join([*told, *result.image.warnings, NOT_QUANTITATIVE])
 
     def release(self) -> None:
         """The dock goes: show nothing more."""
@@ -234,13 +288,14 @@ class DiskRuns(QObject):
             self._paused = self._plan
         self._plan = None
 
-    def _pause(self, plan: DiskPlan, result: LargeResult) -> str:
-        self._paused = replace(plan, target=result.target)
+    def _pause(self, plan: DiskPlan, result: DiskResult) -> str:
+        self._paused = replace(plan, target=result.image.target)
         if self._is_shown():
             self._layer.refresh(extent=False)
+        left = result.last
         return (
-            f"Stopped: {result.n_done} of {result.n_total} blocks are done and kept in "
-            f"{large_images.partial_of(result.target)}. Press Go on to do the rest."
+            f"Stopped: {left.n_done} of {left.n_total} blocks are done and kept in "
+            f"{large_images.partial_of(left.target)}. Press Go on to do the rest."
         )
 
     def _is_shown(self) -> bool:
@@ -259,29 +314,68 @@ class DiskRuns(QObject):
         self._refreshed = time.monotonic()
         self.shown.emit(self._layer)
 
+    def _show_labels(self, target: Path) -> None:
+        from napari_cellenhance.io.ome_zarr import open_store
+
+        assert self._plan is not None
+        made = dict(open_store(target).provenance or {})
+        data, kwargs, _ = _stored_layer(self._plan, target, made, is_labels=True)
+        self._viewer.add_labels(data, **kwargs)
+
+
+def _objects_line(target: Path) -> str:
+    from napari_cellenhance.io.ome_zarr import open_store
+
+    n = (open_store(target).provenance or {}).get("n_objects", 0)
+    return f"{n} object{'' if n == 1 else 's'}, read from {target}."
+
 
 def _layer_of(plan: DiskPlan | None, is_complete: bool) -> LayerTuple:
     """Levels of the result as a layer with the place and look of its source."""
     from napari_cellenhance.io.ome_zarr import open_store, reopen_store
-    from napari_cellenhance.workflows.large_views import LevelView, axes_of_store, growing_levels, stored_levels
+    from napari_cellenhance.workflows.large_views import axes_of_store, growing_levels
 
     assert plan is not None and plan.target is not None
-    made: dict[str, Any] = {}
-    levels: list[LevelView]
     if is_complete:
-        image = open_store(plan.target)
-        axes_stored, made = image.axes, dict(image.provenance or {})
-    else:
-        store = reopen_store(large_images.partial_of(plan.target))
-        axes_stored = axes_of_store(store)
+        return _stored_layer(plan, plan.target, dict(open_store(plan.target).provenance or {}))
+    store = reopen_store(large_images.partial_of(plan.target))
+    axes_out, order = _order_of(plan, axes_of_store(store))
+    return _placed_layer(plan, plan.target, growing_levels(store, order), axes_out, {}, is_complete=False)
+
+
+def _stored_layer(plan: DiskPlan, target: Path, made: dict[str, Any], *, is_labels: bool = False) -> LayerTuple:
+    from napari_cellenhance.io.ome_zarr import open_store
+    from napari_cellenhance.workflows.large_views import stored_levels
+
+    axes_out, order = _order_of(plan, open_store(target).axes)
+    levels = stored_levels(target, order)
+    return _placed_layer(plan, target, levels, axes_out, made, is_complete=True, is_labels=is_labels)
+
+
+def _order_of(plan: DiskPlan, axes_stored: str) -> tuple[str, tuple[int | None, ...]]:
     axes_out, _ = order_in_layer(plan.choices.axes, axes_stored, None)
     _, put_back = placed(plan.view, plan.choices, axes_out)
-    _, order = order_in_layer(plan.choices.axes, axes_stored, put_back)
-    levels = stored_levels(plan.target, order) if is_complete else growing_levels(store, order)
-    record = {**made, "stored_in": str(plan.target), "axes_out": axes_out}
+    return axes_out, order_in_layer(plan.choices.axes, axes_stored, put_back)[1]
+
+
+def _placed_layer(
+    plan: DiskPlan,
+    target: Path,
+    levels: list[LevelView],
+    axes_out: str,
+    made: dict[str, Any],
+    *,
+    is_complete: bool,
+    is_labels: bool = False,
+) -> LayerTuple:
+    """Levels as a layer with the place and look of the source."""
+    record = {**made, "stored_in": str(target), "axes_out": axes_out}
     pixel = np.zeros((1,) * len(axes_out), np.float32)  # stands for the image; its levels take its place below
-    result = EnhanceResult(image=pixel, axes=axes_out, provenance=record, is_complete=is_complete)
-    _, kwargs, kind = result_layers(result, plan.view, plan.choices)[0]
+    result = EnhanceResult(
+        image=pixel, axes=axes_out, provenance=record, is_complete=is_complete,
+        labels=pixel.astype(np.uint32) if is_labels else None,
+    )  # fmt: skip
+    _, kwargs, kind = result_layers(result, plan.view, plan.choices)[1 if is_labels else 0]
     kwargs["metadata"] = {METADATA_KEY: record | {"is_complete": is_complete}}
     kwargs |= {"multiscale": len(levels) > 1, "cache": False}
     return (levels if len(levels) > 1 else levels[0]), kwargs, kind

@@ -17,6 +17,7 @@ from napari_cellenhance.workflows import _large_source, _planes, catalog
 from napari_cellenhance.workflows._engine import Engine
 from napari_cellenhance.workflows._large_source import LargeSource, Measured, PlaneStore
 from napari_cellenhance.workflows._planes import PlaneIndex
+from napari_cellenhance.workflows._segment_filter import is_segmenting
 from napari_cellenhance.workflows.requests import EnhanceRequest
 from napari_cellenhance.workflows.strength_maps import strength_of
 
@@ -46,6 +47,8 @@ class BlockStore:
         Sides of a block of the full image, and of a chunk.
     dtype : str or None
         Pixel type that was asked for.
+    is_exact : bool
+        Of classes and ids, which no mean makes sense of: the pyramid takes one of 4 pixels, and nothing is scaled.
     """
 
     store: ZarrImage
@@ -53,6 +56,7 @@ class BlockStore:
     block_px: int
     chunk_px: int
     dtype: Literal["float32", "uint8", "uint16"] | None
+    is_exact: bool = False
 
     def regions(self, level: int) -> list[Region]:
         """Blocks of a plane, row by row; each is made of whole chunks."""
@@ -70,7 +74,7 @@ class BlockStore:
         from napari_cellenhance.io.pixels import convert
 
         if level == 0 and self.dtype is not None:
-            image, _ = convert(image, self.dtype)
+            image = image.astype(self.dtype) if self.is_exact else convert(image, self.dtype)[0]
         leading = self._leading(index)
         self.store.write(level, [*leading, region.y0, region.x0], image.reshape(*[1] * len(leading), *image.shape))
 
@@ -78,8 +82,13 @@ class BlockStore:
         """Block of a level, from the one below it."""
         height, width = self.store.levels[level - 1].shape[-2:]
         below = Region(2 * region.y0, min(2 * region.y1, height), 2 * region.x0, min(2 * region.x1, width))
+        pixels = self.read(level - 1, index, below)
+        return pixels[::2, ::2] if self.is_exact else halve(pixels)
+
+    def read(self, level: int, index: PlaneIndex, region: Region) -> NDArray[Any]:
+        """A window of a plane, (Y, X)."""
         place = [slice(n, n + 1) for n in self._leading(index)]
-        return halve(self.store.read(level - 1, [*place, *below.slices]).reshape(below.shape))
+        return self.store.read(level, [*place, *region.slices]).reshape(region.shape)
 
     def _leading(self, index: PlaneIndex) -> list[int]:
         return [n for letter, n in zip("TCZ", index, strict=True) if letter in self.axes]
@@ -174,7 +183,7 @@ class PlaneMaker:
                 region=region, tile_px=min(tile_px, self.block_px), checkpoint=self.checkpoint,
             ).image
         )  # fmt: skip
-        if measured.n_bad:
+        if measured.n_bad and not is_segmenting(self.spec.info.id):
             image[self.source.bad(index, region)] = np.nan
         self.planes.let_go()
         return image

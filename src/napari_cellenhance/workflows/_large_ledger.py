@@ -41,8 +41,9 @@ class Ledger:
         self.n_t, self.n_c, self.n_z = source.shape[:3]
         header = target.journal.header
         self.blocks = BlockStore(
-            target.store, source.axes_out, int(header["block_px"]), request.chunk_px, request.dtype
-        )
+            target.store, source.axes_out, int(header["block_px"]), request.chunk_px, request.dtype,
+            is_exact=request.is_labels,
+        )  # fmt: skip
         self.done: set[tuple[int, ...]] = set()
         self.measured: dict[PlaneIndex, Measured] = {}
         for entry in target.journal.entries:

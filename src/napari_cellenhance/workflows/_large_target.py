@@ -9,18 +9,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, TargetExistsError, WriteError
 from napari_cellenhance.core.pyramid import level_shapes
 from napari_cellenhance.workflows._large_source import LargeSource
 
 if TYPE_CHECKING:
-    from napari_cellenhance.io.ome_zarr import ZarrImage
+    from napari_cellenhance.io.ome_zarr import OmeZarrVersion, ZarrImage
     from napari_cellenhance.io.run_journal import RunJournal
-    from napari_cellenhance.workflows.large_images import LargeRequest
 
-__all__ = ["LargeTarget", "journal_of", "lock_of", "partial_of", "told", "writing"]
+__all__ = ["LargeTarget", "Wanted", "journal_of", "lock_of", "partial_of", "told", "writing"]
+
+
+class Wanted(Protocol):
+    """What any request for a large result says of it."""
+
+    @property
+    def target(self) -> str | os.PathLike[str]: ...
+    @property
+    def dtype(self) -> str | None: ...
+    @property
+    def chunk_px(self) -> int: ...
+    @property
+    def version(self) -> OmeZarrVersion: ...
+    @property
+    def overwrite(self) -> bool: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def is_tiff(self) -> bool: ...
+    @property
+    def is_labels(self) -> bool: ...
 
 
 def partial_of(target: str | os.PathLike[str]) -> Path:
@@ -72,7 +92,7 @@ class LargeTarget:
     journal: RunJournal
 
     @classmethod
-    def open(cls, request: LargeRequest, source: LargeSource, header: dict[str, Any]) -> LargeTarget | None:
+    def open(cls, request: Wanted, source: LargeSource, header: dict[str, Any]) -> LargeTarget | None:
         """Begin, or go on; None where all that was missing is the end: the result had its name already.
 
         Raises
@@ -119,10 +139,11 @@ class LargeTarget:
             pixel_size_um=source.pixel_size_um,
             channel_names=source.channel_names,
             version=request.version,
+            is_labels=request.is_labels,
         )
         return cls(target, store, RunJournal.begin(path, header))
 
-    def finish(self, request: LargeRequest, source: LargeSource, provenance: dict[str, Any]) -> None:
+    def finish(self, request: Wanted, source: LargeSource, provenance: dict[str, Any]) -> None:
         """Say how it was made, and give it its name in one step.
 
         Raises

@@ -29,7 +29,7 @@ from napari_cellenhance.workflows.cluster import device_here, is_stopped, refuse
 from napari_cellenhance.workflows.large_images import LargeRequest
 from napari_cellenhance.workflows.strength_maps import strength_of
 
-__all__ = ["Job", "make_blocks", "measure", "open_filter", "probe"]
+__all__ = ["Job", "hopeless_as_told", "make_blocks", "measure", "open_filter", "probe"]
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def _make_blocks(
             bench.checkpoint()
             make = bench.plane(index, measured) if level == 0 else functools.partial(bench.blocks.halved, level, index)
             image = make(region)
-            with _hopeless_as_told(Path(target)):
+            with hopeless_as_told(Path(target)):
                 bench.blocks.keep(level, index, region, image)
             done.append(key)
             tell(bench.job.run_id, key="block", done=list(key))
@@ -125,7 +125,7 @@ def _make_blocks(
 
 
 @contextmanager
-def _hopeless_as_told(target: Path) -> Iterator[None]:
+def hopeless_as_told(target: Path) -> Iterator[None]:
     """A disk that is full, or cannot be written, will be so the next time too; other trouble may pass."""
     try:
         yield
@@ -215,7 +215,14 @@ class _Bench:
         if self._blocks is None:
             request = self.job.request
             store = reopen_store(partial_of(request.target))
-            self._blocks = BlockStore(store, self.source.axes_out, self.job.block_px, request.chunk_px, request.dtype)
+            self._blocks = BlockStore(
+                store,
+                self.source.axes_out,
+                self.job.block_px,
+                request.chunk_px,
+                request.dtype,
+                is_exact=request.is_labels,
+            )
         return self._blocks
 
     def engine_or_fail(self) -> Engine:

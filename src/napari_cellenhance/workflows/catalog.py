@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_cellenhance.core.errors import ModelNotFoundError
 from napari_cellenhance.core.recipes.classical import CLASSICAL
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
+from napari_cellenhance.workflows._segment_filter import SegmentFilter, describe_segmenting, is_segmenting
 from napari_cellenhance.zoo.manifest import ModelCard, list_models
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def describe(filter_id: str) -> FilterSpec:
     """
     from napari_cellenhance import __version__
 
+    if is_segmenting(filter_id):  # a filter of large images only, in no list
+        return describe_segmenting(filter_id)
     for card in _filter_cards():
         if card.id == filter_id:
             return _model_spec(card)
@@ -190,6 +193,11 @@ def open_enhancer(
     if spec.card is None:
         choice = DeviceChoice(device="cpu", precision="float32", note="running on CPU (classical filter)")
         return _assemble(spec, None, choice, memory_limit_mb)
+    if is_segmenting(filter_id):
+        from napari_cellenhance.workflows.segment_model import load_segmenter
+
+        loaded = load_segmenter(SegmentFilter.of(filter_id).model_id, device, precision, cache_folder=cache_folder)
+        return _assemble(spec, loaded.module, loaded.choice, memory_limit_mb)
     from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
@@ -214,6 +222,11 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.core.recipes.classical import make_classical
 
         enhancer = make_classical(spec.info.id)
+    elif is_segmenting(spec.info.id):
+        from napari_cellenhance.workflows._segment_filter import ClassesEnhancer
+        from napari_cellenhance.workflows._segmenters import segmenter_of
+
+        enhancer = ClassesEnhancer(segmenter_of(spec.card, module, choice), spec.info)
     elif spec.card.recipe == "aep":
         from napari_cellenhance.core.recipes.aep_enhancer import AEPEnhancer
 

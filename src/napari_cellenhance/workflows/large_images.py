@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_cellenhance.core.errors import ParameterError, WriteError
+from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.workflows import catalog
 from napari_cellenhance.workflows._large_target import journal_of, lock_of, partial_of, told
 from napari_cellenhance.workflows._provenance import describe_run, versions
+from napari_cellenhance.workflows._segment_filter import SegmentFilter, is_segmenting
 from napari_cellenhance.workflows.cluster import Cluster
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
 from napari_cellenhance.workflows.requests import EnhanceRequest
@@ -86,9 +88,11 @@ class LargeRequest:
         asked = self.settings
         if asked.segment is not None or asked.blobs is not None or asked.strength_map is not None:
             raise ParameterError(
-                "objects and strength maps need the whole image in memory; enhance without them, or make them from a "
-                "smaller copy of the image"
+                "blobs and strength maps need the whole image in memory; enhance without them, or make them from a "
+                "smaller copy of the image. Objects are labelled in a step of their own"
             )
+        if self.is_labels and self.dtype != "uint8":
+            raise ParameterError(f"classes are stored as uint8; {self.dtype or 'float32'} was asked for")
         if asked.region is not None:
             raise ParameterError("a region of a large image cannot be chosen yet; enhance all of it")
         if asked.strength == "auto":
@@ -98,6 +102,11 @@ class LargeRequest:
     def is_tiff(self) -> bool:
         """Whether the result is one file."""
         return Path(self.target).suffix.lower() in _TIFF
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether the pixels are classes, which are neither scaled nor averaged."""
+        return is_segmenting(self.settings.filter_id)
 
     @property
     def title(self) -> str:
@@ -301,12 +310,39 @@ class _Job:
                 )
             is_complete = work(ledger)
             if is_complete:
+                looked = self._checked(ledger)
                 with ledger.writing():
-                    opened.finish(self.request, self.source, self._provenance(ledger, facts_after()))
+                    opened.finish(self.request, self.source, self._provenance(ledger, facts_after()) | looked)
         return LargeResult(
             target=target, is_complete=is_complete, n_done=len(ledger.done), n_total=ledger.n_total,
             n_resumed=ledger.n_resumed, warnings=ledger.sentences(),
         )  # fmt: skip
+
+    def _checked(self, ledger: Ledger) -> dict[str, Any]:
+        """What the guards say of a sample of the image and of the result; for the record."""
+        from napari_cellenhance.workflows.input_guards import InputWatch
+        from napari_cellenhance.workflows.sample_guards import (
+            N_WINDOWS,
+            SampleGuards,
+            keeps_grey,
+            places,
+            removes_objects,
+        )
+
+        card, is_dark = self.spec.card, self.settings.objects_are_dark
+        if card is None or not self._is_computed:
+            return {}
+        ledger.say("Checking the result")
+        watch = InputWatch(card, objects_are_dark=is_dark, max_looks=N_WINDOWS, max_traits=N_WINDOWS, noun="region")
+        guards = SampleGuards(keeps_grey=keeps_grey(card), objects_are_dark=is_dark)
+        has_counterpart = not (self.request.is_labels or removes_objects(card))
+        for t, c, z, window in places(self.source.shape):
+            before = sanitize(self.source.read((t, c, z), window))[0]
+            watch.see(before)
+            if has_counterpart:
+                guards.see(before, ledger.blocks.read(0, (t, c, z), window), (t, c, z, window.y0, window.x0))
+        ledger.warnings += [*watch.sentences(), *guards.sentences()]
+        return {"input_check": watch.record(), "result_check": guards.record()}
 
     def _header(self, facts: EngineFacts | None) -> dict[str, Any]:
         """First line of the journal: what may not differ when a run goes on, and how it was cut into blocks."""
@@ -337,8 +373,13 @@ class _Job:
             strength=strength_of(self.settings, self.spec), axes_out=self.source.axes_out,
             normalizers=ledger.normalizers(),
             engine={} if facts is None else facts.to_dict() | {"block_px": ledger.blocks.block_px},
-            warnings=ledger.sentences(),
+            warnings=ledger.sentences(), step="segment" if self.request.is_labels else "enhance",
         )  # fmt: skip
+        if self.request.is_labels:
+            # What any segmentation tells, so that it can be repeated with other images.
+            del record["filter"]
+            asked = dataclasses.asdict(SegmentFilter.of(self.spec.info.id))
+            record |= {"large": asked, "outputs": ["classes"], "strength": None}
         header = ledger.target.journal.header
         record["source"] |= {
             "dtype": str(pixels.dtype), "sha256": header["run"]["pixels"], "sha256_of": "a sample"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.workflows._measured import MeasuredImage, OpenedLayer, open_layer
 
-__all__ = ["columns_of", "measure_objects"]
+__all__ = ["columns_of", "measure_objects", "rows_of_plane"]
 
 _SHAPE = (
     "label", "area", "centroid", "bbox", "equivalent_diameter_area", "axis_major_length", "axis_minor_length",
@@ -71,7 +71,7 @@ def measure_objects(
         if not ids.any():
             continue
         found = [part for image in shown for part in image.planes(index)]
-        rows += _rows_of_plane(ids, [plane for _, plane in found], [name for name, _ in found], index, sizes)
+        rows += rows_of_plane(ids, [plane for _, plane in found], [name for name, _ in found], index, sizes)
     return columns_of([name for image in shown for name in image.names]), rows
 
 
@@ -107,17 +107,35 @@ class _Shown:
         ]
 
 
-def _rows_of_plane(
+def rows_of_plane(
     ids: NDArray[np.int64],
     planes: Sequence[NDArray[np.float64]],
     names: Sequence[str],
     index: tuple[int, int, int],
     sizes_um: tuple[float, ...],
+    corner: tuple[int, int] = (0, 0),
 ) -> list[dict[str, Any]]:
+    """Rows of the objects of a plane, or of a window of it.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (Y, X)
+        0 is not measured.
+    planes, names
+        Grey values of the same window, and how their columns begin.
+    index : (t, c, z)
+    sizes_um : (float, float)
+        Height and width of a pixel; NaN where they are not known.
+    corner : (row, column)
+        Of the window in its plane.
+    """
     from skimage.measure import regionprops_table
 
     height, width = sizes_um
     shape = regionprops_table(ids, properties=_SHAPE)  # type: ignore[no-untyped-call]
+    for axis, start in enumerate(corner):
+        for name in (f"centroid-{axis}", f"bbox-{axis}", f"bbox-{axis + 2}"):
+            shape[name] = shape[name] + start
     table: dict[str, NDArray[Any]] = {
         "area_px": shape["area"], "area_um2": shape["area"] * height * width,
         "centroid_y_px": shape["centroid-0"], "centroid_x_px": shape["centroid-1"],

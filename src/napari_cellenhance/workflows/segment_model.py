@@ -13,7 +13,7 @@ from napari_cellenhance.core.axes import from_canonical
 from napari_cellenhance.core.errors import DeviceError, ParameterError
 from napari_cellenhance.core.normalize import Normalizer, fit_normalizer, sanitize
 from napari_cellenhance.core.tiling import Region, split
-from napari_cellenhance.workflows._open_model import Kind
+from napari_cellenhance.workflows._open_model import Kind, Loaded
 from napari_cellenhance.workflows._planes import OpenedImage, PlaneIndex, all_planes, open_image, pooled_planes
 from napari_cellenhance.workflows._provenance import Measured, describe_step, maker_of_card
 from napari_cellenhance.workflows._segmenters import (
@@ -44,8 +44,10 @@ __all__ = [
     "Output",
     "SegmentModelRequest",
     "apply",
+    "card_of_segmenter",
     "is_of_objects",
     "list_segmenters",
+    "load_segmenter",
     "open_segmenter",
     "outputs_of",
     "run",
@@ -156,6 +158,17 @@ def list_segmenters() -> tuple[ModelCard, ...]:
     return _SEGMENTERS.all()
 
 
+def card_of_segmenter(model_id: str) -> ModelCard:
+    """Card of a segmenting model, by its id or by the path of a card; loads no weights.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No segmenting model of that id.
+    """
+    return _SEGMENTERS.card_of(model_id)
+
+
 def open_segmenter(
     model_id: str, device: str = "auto", precision: str = "auto", *, cache_folder: str = ""
 ) -> OpenedSegmenter:
@@ -175,9 +188,14 @@ def open_segmenter(
     DeviceError, ParameterError
         Unknown device or precision.
     """
-    found = _SEGMENTERS.load(model_id, device, precision, cache_folder)
+    found = load_segmenter(model_id, device, precision, cache_folder=cache_folder)
     segmenter = segmenter_of(found.card, found.module, found.choice)
     return OpenedSegmenter(card=found.card, segmenter=segmenter, choice=found.choice)
+
+
+def load_segmenter(model_id: str, device: str = "auto", precision: str = "auto", *, cache_folder: str = "") -> Loaded:
+    """The network of a segmenting model, and its device; parameters and errors as of :func:`open_segmenter`."""
+    return _SEGMENTERS.load(model_id, device, precision, cache_folder)
 
 
 def run(
