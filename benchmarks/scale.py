@@ -4,6 +4,7 @@
     python benchmarks/scale.py --quick                # small images, some minutes: does it run?
     python benchmarks/scale.py --short                # 2k² to 16k², a volume of 20 planes, about 12 minutes
     python benchmarks/scale.py --parts memory --sides 8192 --filter gaussian
+    python benchmarks/scale.py --parts memory --sides 2048 --filter "segment|0||aep-nuclei"    # classes
 
 Every number comes from a process of its own. Sources are uncompressed 16-bit TIFFs, results OME-Zarr on the same disk.
 
@@ -190,8 +191,9 @@ def _run_large(asked: dict[str, Any], source: str, out: str, **more: Any) -> flo
 
     axes = "ZYX" if tifffile.TiffFile(source).series[0].ndim == 3 else "YX"
     request = large_images.LargeRequest(
-        source=source, target=out, settings=_settings(asked, axes=axes), overwrite=True, **more
-    )
+        source=source, target=out, settings=_settings(asked, axes=axes), overwrite=True,
+        dtype="uint8" if asked["filter"].startswith("segment|") else None, **more,
+    )  # fmt: skip
     started = time.perf_counter()
     result = large_images.run(request)
     assert result.is_complete
