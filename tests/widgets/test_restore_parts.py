@@ -19,7 +19,7 @@ from napari_cellenhance.widgets._restore_view import care_curves, care_meaning
 from napari_cellenhance.widgets._settings import PluginSettings
 from napari_cellenhance.widgets._training_view import NOT_YET
 from napari_cellenhance.workflows.restore import RestoreResult
-from napari_cellenhance.workflows.restore_layers import RestoredLayer
+from napari_cellenhance.workflows.restore_layers import DEFAULT_SHARE, RestoredLayer
 
 ROWS = [
     {"step": 1.0, "total": 0.2, "mae": 0.1, "learning_rate": 1e-4},
@@ -115,11 +115,11 @@ def test_labels_follow_the_slider_and_removed_ones_are_forgotten(qtbot: Any) -> 
     error = found.result.uncertainty * np.log(2)
     for layer in (kept, gone):
         slider.follow(layer, found)
-    qtbot.waitUntil(lambda: np.array_equal(kept.data == 1, error > 0.1), timeout=10000)
+    qtbot.waitUntil(lambda: np.array_equal(kept.data == 1, error > DEFAULT_SHARE), timeout=10000)
     viewer.layers.remove(gone)
     slider.slider.setValue(250)
     qtbot.waitUntil(lambda: np.array_equal(kept.data == 1, error > 0.25), timeout=10000)
-    assert 0 < kept.data.mean() < 1 and np.array_equal(gone.data == 1, error > 0.1)
+    assert 0 < kept.data.mean() < 1 and np.array_equal(gone.data == 1, error > DEFAULT_SHARE)
     assert kept.metadata[METADATA_KEY]["share_of_contrast"] == 0.25 and slider.value.text() == "25.0 %"
     assert f"{100 * kept.data.mean():.1f} % of the pixels" in slider.note.text()
     slider.close_down()

@@ -19,6 +19,7 @@ from napari_cellenhance.workflows.care_layers import Bench, BenchAsk
 from napari_cellenhance.workflows.care_pairs import PairedLayers
 from napari_cellenhance.workflows.noisy_images import NoisyLayer
 from napari_cellenhance.workflows.restore import RestoreRequest, list_restorers
+from napari_cellenhance.workflows.restore_layers import DEFAULT_SHARE
 from napari_cellenhance.workflows.synthesize import Synthesis
 from napari_cellenhance.workflows.train_care import CareRequest
 
@@ -87,6 +88,22 @@ def test_calibration_and_misfits_are_said_in_words(model: str) -> None:
     volumes = card.model_copy(update={"axes": "ZYX"})
     assert "has no Z axis" in restore_layers.misfit(volumes, "x", "YX", (9, 9))
     assert restore_layers.misfit(volumes, "x", "ZYX", (4, 9, 9)) == ""
+
+
+def test_some_of_a_poor_image_is_doubted_at_once_and_not_all_of_it() -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.indices((96, 96))
+    centres = rng.uniform(10, 86, (8, 2))
+    clean = 0.02 + sum(np.clip(7 - np.hypot(y - cy, x - cx), 0, 1) * rng.uniform(0.4, 1) for cy, cx in centres)
+    poor = (rng.poisson(20 * clean) / 20 + rng.normal(0, 0.08, clean.shape)).astype(np.float32)
+    (found,) = restore_layers.restore_layers(
+        [RestoreRequest(image=poor, axes="YX", model_id="care-nuclei", device="cpu", precision="float32")]
+    )
+    assert found.first_doubt is not None and found.first_doubt.share == DEFAULT_SHARE
+    assert 0.01 < found.first_doubt.doubted < 0.4
+    doubted = found.first_doubt.labels.astype(bool)
+    error = np.abs(found.result.image - clean)
+    assert error[doubted].mean() > 3 * error[~doubted].mean()
 
 
 # --- what is learned from -----------------------------------------------------------------------

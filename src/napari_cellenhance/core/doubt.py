@@ -13,7 +13,7 @@ from napari_cellenhance.core.normalize import percentiles
 
 __all__ = ["DEFAULT_SHARE", "DoubtScore", "contrast_of", "doubt_labels", "likely_error", "score_doubt"]
 
-DEFAULT_SHARE = 0.1
+DEFAULT_SHARE = 0.03
 """Likely error, as a share of the contrast, above which a pixel is not trusted."""
 _LO, _HI = 2.0, 99.8
 _MOST_PX = 1 << 22
