@@ -1,6 +1,6 @@
 """How often each guard finds what was planted, and how often it cries wolf; tables of docs/trust.md.
 
-Usage: python training/evaluate_guards.py DATA_ROOT OUT.json [--images 15]
+Usage: python training/evaluate_guards.py DATA_ROOT OUT.json [--images 40]
 
 Test images of BBBC038 (dsb2018), no training image. Results of n2v2-fluorescence, care-nuclei and nunet-guided, as they
 are, and with something planted: two objects removed, two objects added at 50 % of the contrast, texture of 20 % of the
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from napari_cellenhance.core.input_traits import is_empty, outside, traits_of
 from napari_cellenhance.core.metrics import auroc
 from napari_cellenhance.core.microscope import expose, levels_from
 from napari_cellenhance.core.noise_model import estimate_noise
+from napari_cellenhance.core.object_size import median_diameter
 from napari_cellenhance.core.object_support import check_support
 from napari_cellenhance.core.residuals import check_residual, fit_result
 from napari_cellenhance.io.datasets import read_planes
@@ -33,12 +34,19 @@ from napari_cellenhance.io.reports import write_json
 from napari_cellenhance.workflows._batch_steps import Machine
 from napari_cellenhance.workflows._rerun import Rerun
 from napari_cellenhance.workflows.batch_recipe import step_for_model
+from napari_cellenhance.workflows.input_guards import InputWatch
 from napari_cellenhance.workflows.progress import never_cancelled, no_progress
 from napari_cellenhance.zoo.manifest import find_model
 
 MODELS = ("n2v2-fluorescence", "care-nuclei", "nunet-guided")
-PX = 256
+PX, RERUN_PX = 256, 160
 SHARE = 0.1
+NOISES = (0.1, 0.3)
+"""Added to two images each in turn, as shares of their contrast."""
+LIMITS = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2)
+"""Of the maps of reruns, as shares of the contrast."""
+HALVES = ("chosen on", "reported on")
+"""Every second image: thresholds are chosen on the one, and told of the other."""
 ROOT = Path(__file__).resolve().parents[1]
 
 Plane = NDArray[Any]
@@ -114,41 +122,71 @@ def rerun(model_id: str, plane: Plane) -> tuple[Plane, dict[str, Plane]]:
     return _OPENED[model_id].make(plane)
 
 
-def of_reruns(images: Sequence[tuple[Plane, Plane]]) -> list[dict[str, Any]]:
-    """Whether spread, halves and CARE's scale are large where the result is wrong; at noise of 30 % of the contrast."""
+def of_reruns(images: Sequence[tuple[Plane, Plane]], keep: Callable[[Any], None]) -> dict[str, Any]:
+    """Whether spread, halves and CARE's scale are large where the result is wrong; at noise of 10 and 30 %."""
     rng = np.random.default_rng(1)
-    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
+    rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {}
     for number, (plane, _) in enumerate(images):
-        noisy = (plane + rng.normal(0, 0.3 * contrast(plane), plane.shape)).astype(np.float32)
+        noise = NOISES[number // 2 % 2]
+        plane = plane[:RERUN_PX, :RERUN_PX]
+        noisy = (plane + rng.normal(0, noise * contrast(plane), plane.shape)).astype(np.float32)
         for model_id in MODELS:
-            result, beside = rerun(model_id, noisy)
-            truth = plane if not model_id.startswith("nunet") else rerun(model_id, plane)[0]
-            fitted = fit_result(np.asarray(truth, np.float64), np.asarray(result, np.float64), "affine")
-            is_wrong = np.abs(fitted - truth) > SHARE * contrast(truth)
-            maps = {
-                "spread": half_inputs.spread([back(rerun(model_id, copy)[0]) for copy, back in
-                                              half_inputs.symmetries(noisy)]),
-            }  # fmt: skip
-            pairs = {
-                "halves of the pixels": half_inputs.checkerboard_halves(noisy),
-                "images with more noise": half_inputs.noise_halves(noisy, estimate_noise(noisy), rng),
-            }
-            for name, pair in pairs.items():
-                first, second = (rerun(model_id, half)[0] for half in pair)
-                maps[name] = half_inputs.compare_halves(first, second, contrast(result)).difference
-            if "uncertainty" in beside:
-                maps["CARE's scale"] = likely_error(beside["uncertainty"])
-            for name, values in maps.items():
-                flagged = values > SHARE * contrast(result)
-                if is_wrong.any() and not is_wrong.all():
-                    caught, false = float(flagged[is_wrong].mean()), float(flagged[~is_wrong].mean())
-                    rows[model_id, name].append((auroc(gaussian_filter(values, 1.0), is_wrong), caught, false))
+            about = {"image": number, "half": HALVES[number % 2], "noise": noise, "model": model_id}
+            rows += [about | row for row in _one_rerun(model_id, plane, noisy, rng)]
+        report = {"thresholds": list(LIMITS), "summary": summary(rows), "rows": rows}
+        keep(report)
         print("rerun", number, flush=True)
-    names = ("auroc", "caught", "false")
+    return report
+
+
+def _one_rerun(model_id: str, plane: Plane, noisy: Plane, rng: np.random.Generator) -> list[dict[str, Any]]:
+    result, beside = rerun(model_id, noisy)
+    truth = plane if not model_id.startswith("nunet") else rerun(model_id, plane)[0]
+    fitted = fit_result(np.asarray(truth, np.float64), np.asarray(result, np.float64), "affine")
+    is_wrong = np.abs(fitted - truth) > SHARE * contrast(truth)
+    copies = [back(rerun(model_id, copy)[0]) for copy, back in half_inputs.symmetries(noisy)]
+    maps = {"spread": half_inputs.spread(copies)}
+    pairs = {
+        "halves of the pixels": half_inputs.checkerboard_halves(noisy),
+        "images with more noise": half_inputs.noise_halves(noisy, estimate_noise(noisy), rng),
+    }
+    for name, pair in pairs.items():
+        first, second = (rerun(model_id, half)[0] for half in pair)
+        maps[name] = half_inputs.compare_halves(first, second, contrast(result)).difference
+    if "uncertainty" in beside:
+        maps["CARE's scale"] = likely_error(beside["uncertainty"])
+    found = []
+    for name, values in maps.items():
+        flagged = [values > limit * contrast(result) for limit in LIMITS]
+        is_ranked = is_wrong.any() and not is_wrong.all()
+        found.append({
+            "guard": name, "wrong": float(is_wrong.mean()),
+            "auroc": auroc(gaussian_filter(values, 1.0), is_wrong) if is_ranked else None,
+            "flagged": [float(each.mean()) for each in flagged],
+            "caught": [float(each[is_wrong].mean()) if is_wrong.any() else None for each in flagged],
+            "false": [float(each[~is_wrong].mean()) if not is_wrong.all() else None for each in flagged],
+        })  # fmt: skip
+    return found
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean of each guard by half, model and noise, at each threshold."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["guard"], row["half"], row["model"], row["noise"]].append(row)
     return [
-        {"model": model, "guard": guard, "n": len(found), **dict(zip(names, np.mean(found, 0).tolist(), strict=True))}
-        for (model, guard), found in rows.items()
-    ]
+        {"guard": guard, "half": half, "model": model, "noise": noise, "n": len(found),
+         "wrong": _mean([one["wrong"] for one in found]), "auroc": _mean([one["auroc"] for one in found]),
+         **{key: [_mean(values) for values in zip(*(one[key] for one in found), strict=True)]
+            for key in ("caught", "false")}}
+        for (guard, half, model, noise), found in groups.items()
+    ]  # fmt: skip
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
 
 
 def of_inputs(data: Path) -> list[dict[str, Any]]:
@@ -186,6 +224,25 @@ def _count(found: Sequence[dict[str, float]], model_id: str) -> dict[str, int]:
     return counts
 
 
+def of_sizes(data: Path) -> list[dict[str, Any]]:
+    """Diameters told of scaled images whose labels are known, and what the card of NU-Net makes of them."""
+    planes, labels = dsb(data, "fluo")
+    rows: dict[bool, list[bool]] = defaultdict(list)
+    low, high = find_model("nunet").object_diameter_px or (0.0, 0.0)
+    for number in np.random.default_rng(0).permutation(len(planes))[:30]:
+        true = median_diameter(labels[number][:PX, :PX])
+        for factor in (0.25, 0.5, 1.0, 2.0, 4.0):
+            plane = planes[number][:PX, :PX]
+            watch = InputWatch(find_model("nunet"))
+            watch.see(plane if factor == 1.0 else zoom(plane.astype(np.float32), factor, order=1))
+            if true is not None:
+                rows[low <= true * factor <= high].append(any(one.guard == "size" for one in watch.findings()))
+    return [
+        {"is_known_size": is_known, "n": len(found), "flagged": float(np.mean(found))}
+        for is_known, found in rows.items()
+    ]
+
+
 def of_empty(data: Path) -> list[dict[str, Any]]:
     """Planes of noise on an uneven ground that are called empty, and images of nuclei that are."""
     rng = np.random.default_rng(3)
@@ -218,24 +275,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data_root", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--images", type=int, default=15)
-    parser.add_argument("--only", nargs="*", default=(), metavar="PART", help="inputs, empty, noise, results, reruns")
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument(
+        "--only", nargs="*", default=(), metavar="PART", help="inputs, sizes, empty, noise, results, reruns"
+    )
     options = parser.parse_args()
     planes, labels = dsb(options.data_root, "fluo")
     pairs = [(p[:PX, :PX], lab[:PX, :PX]) for p, lab in zip(planes, labels, strict=True)]
     able = [pair for pair in pairs if (np.unique(pair[1][pair[1] > 0], return_counts=True)[1] > 60).sum() >= 4]
-    chosen = [able[i] for i in np.linspace(0, len(able) - 1, options.images).round().astype(int)]
+    drawn = np.random.default_rng(5).permutation(len(able))[: options.images]
+    chosen = [able[i] for i in drawn]
     report: dict[str, Any] = {}
+
+    def keep_reruns(found: Any) -> None:
+        write_json(options.out, report | {"reruns": found})
+
     for name, work in (
-        ("inputs", lambda: of_inputs(options.data_root)), ("empty", lambda: of_empty(options.data_root)),
-        ("noise", of_noise), ("results", lambda: of_results(chosen)), ("reruns", lambda: of_reruns(chosen)),
+        ("inputs", lambda: of_inputs(options.data_root)), ("sizes", lambda: of_sizes(options.data_root)),
+        ("empty", lambda: of_empty(options.data_root)), ("noise", of_noise),
+        ("results", lambda: of_results(chosen[:20])), ("reruns", lambda: of_reruns(chosen, keep_reruns)),
     ):  # fmt: skip
         if options.only and name not in options.only:
             continue
         report[name] = work()
         write_json(options.out, report)
-        for row in report[name] if isinstance(report[name], list) else [report[name]]:
-            print(row, flush=True)
+        if name != "reruns":
+            for row in report[name] if isinstance(report[name], list) else [report[name]]:
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, zoom
 from typer.testing import CliRunner
 
 from napari_cellenhance import check as python_check
@@ -197,6 +197,24 @@ def test_noise_cut_off_light_and_unlike_images_are_told(noisy: NDArray[np.uint16
     (strange,) = _watch(noisy.max() - noisy).findings()
     assert strange.guard == "input" and "are the objects dark?" in strange.sentence
     assert "n2v2-fluorescence learned from" in strange.sentence
+
+
+def test_objects_of_another_size_than_the_model_knows_are_told(noisy: NDArray[np.uint16]) -> None:
+    card = find_model("nunet").model_copy(update={"input_ranges": {"noise": (0.0001, 1.0)}})
+
+    def of(factor: float, noise: float = 0.0) -> InputWatch:
+        watch, rng = InputWatch(card), np.random.default_rng(0)
+        plane = zoom(np.tile(_clean(), (2, 2)), factor, order=1)
+        watch.see(plane + rng.normal(0, max(noise, 0.5), plane.shape))
+        return watch
+
+    assert of(1.0).findings() == () and 14 < of(1.0).record()["object_diameter_px"] < 24  # they are 18 px across
+    (large,) = of(4.0).findings()
+    assert large.guard == "size" and "larger" in large.sentence and "10 to 44 px): shrink the image" in large.sentence
+    (small,) = of(0.34).findings()
+    assert small.guard == "size" and "smaller" in small.sentence
+    assert of(4.0, noise=60.0).record()["object_diameter_px"] is None, "blobs of noise are no objects"
+    assert _watch(noisy).record()["object_diameter_px"] is None, "a denoiser knows no diameter"
 
 
 def test_a_run_tells_and_records_what_its_input_is_like() -> None:

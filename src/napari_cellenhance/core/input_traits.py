@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.noise import estimate_sigma
 
-__all__ = ["MIN_SIDE_PX", "TRAITS", "WINDOW_PX", "Outside", "is_empty", "outside", "ranges_of", "ranges_over",
+__all__ = ["MIN_SIDE_PX", "TRAITS", "WINDOW_PX", "Outside", "is_empty", "middle", "outside", "ranges_of", "ranges_over",
            "saturated_share", "traits_of"]  # fmt: skip
 
 MIN_SIDE_PX = 64

@@ -22,10 +22,11 @@ __all__ = ["TrustTab", "findings_html", "map_layers"]
 _LOOK = {"fine": ("●", "#3fa66b"), "look": ("▲", "#d99a00"), "doubt": ("■", "#e05a3c")}
 """Level → sign and colour; the word stands beside them, so that nobody needs the colour."""
 _TITLES = {
-    "input": "Kind of image", "empty": "Empty plane", "saturation": "Cut-off light", "residual": "Difference",
-    "objects": "Objects", "spread": "Turned copies", "halves": "Halves", "uncertainty": "Uncertainty",
+    "input": "Kind of image", "size": "Size of objects", "empty": "Empty plane", "saturation": "Cut-off light",
+    "residual": "Difference", "objects": "Objects", "spread": "Turned copies", "halves": "Halves",
+    "uncertainty": "Uncertainty",
 }  # fmt: skip
-_COLOURS = {1: "#ff5c3c", 2: "#4cc9f0", 3: "#ffd23f"}
+_COLOURS: dict[int | None, str] = {1: "#ff5c3c", 2: "#4cc9f0", 3: "#ffd23f"}
 """Places that only the image has, only the result, or that differ in texture: bright on dark images, in that order."""
 _SUMMARY = {
     "fine": "Nothing suspicious was found. That is no proof: guards miss things, see “Is it true?” in the manual.",
@@ -81,7 +82,8 @@ def _layer(
 def _colours() -> Any:
     from napari.utils.colormaps import DirectLabelColormap
 
-    return DirectLabelColormap(color_dict={None: "#00000000", 0: "#00000000", **_COLOURS})
+    known: dict[int | None, str] = {None: "#00000000", 0: "#00000000", **_COLOURS}
+    return DirectLabelColormap(color_dict=known)
 
 
 class TrustTab(MeasureTab):

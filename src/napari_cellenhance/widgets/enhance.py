@@ -50,6 +50,8 @@ from napari_cellenhance.workflows.requests import EnhanceResult
 if TYPE_CHECKING:
     import napari.components
 
+    from napari_cellenhance.core.recipes.protocol import FilterInfo
+
 __all__ = ["EnhancePanel", "device_line", "run_problem"]
 
 
@@ -163,7 +165,7 @@ class EnhancePanel(JobDock):
             axes=self.image.axes_text,
             filter_id=info.id,
             strength=self.strength.value,
-            objects_are_dark=self.image.dark.isChecked(),
+            objects_are_dark=self.image.dark.isChecked() and not _takes_grey_values(info),
             channels=self.image.chosen_channels,
             scope=self.scope.currentData(),
             statistics=self.statistics.currentData(),
@@ -208,6 +210,7 @@ class EnhancePanel(JobDock):
         if info is not None:
             self.strength.set_info(info.strength)
             self.strength.suggest.setVisible(info.group == "NU-Net")
+            self.image.dark.setEnabled(not _takes_grey_values(info))
         self._on_changed()
 
     @guarded
@@ -405,6 +408,11 @@ class EnhancePanel(JobDock):
         self.layers.release()
         self.regions.release()
         self.on_disk.release()
+
+
+def _takes_grey_values(info: FilterInfo) -> bool:
+    """Whether a filter is given the image as it is, so that nothing is turned round."""
+    return info.group == "BioImage.IO"
 
 
 def _let_go(gone: Event, preview: LivePreview, samples: LatestOnly, advisor: StrengthAdvisor, *_: Any) -> None:

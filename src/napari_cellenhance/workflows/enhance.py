@@ -363,7 +363,7 @@ class _BlockRun(_Run):
         if n_in > 1 and n_c != n_in:
             raise ImageError(
                 f"“{title}” takes {n_in} channels at once, and {n_c} of this image {'is' if n_c == 1 else 'are'} "
-                "chosen; choose as many, or an image that has them"
+                "chosen; set the channels to all, or choose an image that has as many"
             )
         if self.map is not None:
             raise ParameterError(f"“{title}” takes more than a plane at once, so its strength cannot differ by region")

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.input_traits import TRAITS, Outside, is_empty, outside, saturated_share, traits_of
+from napari_cellenhance.core.input_traits import TRAITS, Outside, is_empty, middle, outside, saturated_share, traits_of
+from napari_cellenhance.core.object_size import suggest_diameter
 from napari_cellenhance.zoo.cards import ModelCard
 
 __all__ = ["Finding", "InputWatch", "Level", "strange_sentence"]
@@ -19,6 +20,10 @@ Level = Literal["fine", "look", "doubt"]
 
 _MAX_LOOKS, _MAX_TRAITS = 8, 2
 _MAX_SATURATED = 0.001
+_SIZES_PX = 400
+_MAX_NOISE_OF_SIZES = 0.05
+_SIZE_MARGIN = 1.3
+"""Factor by which an estimated diameter may lie outside of what a model knows: the estimate is that uncertain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +33,7 @@ class Finding:
     Parameters
     ----------
     guard : str
-        Its name: "input", "empty", "saturation", "residual", "objects", "spread", "halves", "uncertainty".
+        Its name: "input", "size", "empty", "saturation", "residual", "objects", "spread", "halves", "uncertainty".
     level : "fine", "look" or "doubt"
     sentence : str
         For a biologist.
@@ -77,6 +82,7 @@ class InputWatch:
         self._n_seen = self._n_empty = 0
         self._saturated: list[float] = []
         self._traits: list[dict[str, float]] = []
+        self._diameter: float | None = None
 
     def see(self, plane: NDArray[Any]) -> None:
         """Look at one plane of shape (Y, X); after ``max_looks`` of them no more."""
@@ -90,12 +96,21 @@ class InputWatch:
         self._saturated.append(saturated_share(finite))
         if len(self._traits) < self._max_traits and self.card.input_ranges:
             # Colours that were averaged, and whole numbers alike: the largest value becomes the smallest.
-            found = traits_of(finite.max() - finite if self.objects_are_dark else finite)
-            self._traits += [found] if found else []
+            bright = finite.max() - finite if self.objects_are_dark else finite
+            if found := traits_of(bright):
+                self._traits.append(found)
+                self._measure_objects(bright, found)
+
+    def _measure_objects(self, plane: NDArray[Any], traits: Mapping[str, float]) -> None:
+        """Once; where noise is strong, blobs of noise would be measured."""
+        known = self.card.object_diameter_px
+        if known is not None and self._diameter is None and traits["noise"] <= _MAX_NOISE_OF_SIZES:
+            self._diameter = suggest_diameter(middle(plane, _SIZES_PX))
 
     def findings(self) -> tuple[Finding, ...]:
         """What is odd; empty where nothing is."""
-        return tuple(one for one in (self._empty(), self._saturation(), self._strange()) if one is not None)
+        found = (self._empty(), self._saturation(), self._strange(), self._size())
+        return tuple(one for one in found if one is not None)
 
     def sentences(self) -> list[str]:
         """What is odd, for the status of a run."""
@@ -106,6 +121,7 @@ class InputWatch:
         return {
             "n_planes_seen": self._n_seen,
             "traits": {name: round(value, 4) for name, value in self._mean_traits().items()},
+            "object_diameter_px": None if self._diameter is None else round(self._diameter, 1),
             "findings": [one.to_dict() for one in self.findings()],
         }
 
@@ -145,6 +161,20 @@ class InputWatch:
         return Finding(
             guard="input", level="look", sentence=strange_sentence(found, self.card.id),
             numbers={one.trait: round(one.value, 4) for one in found},
+        )  # fmt: skip
+
+    def _size(self) -> Finding | None:
+        known, told = self.card.object_diameter_px, self._diameter
+        if known is None or told is None or known[0] / _SIZE_MARGIN <= told <= known[1] * _SIZE_MARGIN:
+            return None
+        what, advice = ("smaller", "enlarge") if told < known[0] else ("larger", "shrink")
+        return Finding(
+            guard="size", level="look",
+            sentence=(
+                f"The objects look {what} (about {told:.0f} px across) than those that {self.card.id} knows "
+                f"({known[0]:g} to {known[1]:g} px): {advice} the image first, or look closely."
+            ),
+            numbers={"diameter_px": round(told, 1)},
         )  # fmt: skip
 
 
