@@ -413,7 +413,7 @@ def _peak_mb() -> int:
 
 
 def _table(part: str, rows: list[dict[str, Any]]) -> list[str]:
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [f"\n{part}\n", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(str(row.get(name, "")) for name in names) + " |" for row in rows]
     if part == "size" and len(rows) > 1:

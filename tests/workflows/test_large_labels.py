@@ -197,6 +197,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(source: Path, tmp_path: Path, m
 
 def test_clusters_that_reach_far_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_pieces, "CONTEXT_PX", 8)
+    monkeypatch.setattr(large_labels, "_LARGEST_BLOCK_PX", SIDE)
     bar = np.zeros((100, 170), np.float32)
     bar[60:70] = 1
     source = as_zarr(tmp_path / "bar.zarr", bar, "YX")
