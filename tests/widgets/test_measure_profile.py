@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets._measure_line import LINE_NAME, freeze_line
-from napari_cellenhance.widgets._measure_profile import ProfileTab
+from napari_cellenhance.widgets._measure_profile import ProfileTab, summary_cells
 from napari_cellenhance.widgets.measure import MeasurePanel
 
 Found = dict[str, NDArray[np.float64]]
@@ -131,6 +131,24 @@ def test_the_plot_follows_line_width_layers_and_choices(panel: MeasurePanel, vie
     line.data = []
     qtbot.waitUntil(lambda: not tab.plot.content.curves, timeout=5000)
     assert "no line yet" in text_of(panel) and not tab.csv_button.isEnabled()
+
+
+def test_hidden_layers_are_not_ticked_at_first_and_small_grey_values_have_digits(
+    panel: MeasurePanel, viewer: ViewerModel, qtbot: Any
+) -> None:
+    tab = panel.profile
+    clean, blurred = viewer.layers["clean"], viewer.layers["blurred"]
+    viewer.add_image(np.asarray(blurred.data), name="uncertainty", visible=False, translate=(0, 4), units=("um", "um"))
+    assert [str(layer.name) for layer in tab.images.ticked()] == ["blurred", "clean"]
+    for layer in (clean, blurred):
+        layer.data = layer.data / 1000
+    tab.reference.choose(clean)
+    tab.line.choose(add_line(viewer, (5, 6), (5, 33)))
+    wait_drawn(qtbot, tab, lambda curves: {"clean", "blurred"} <= set(curves))
+    assert tab._result is not None
+    titles, names, cells = summary_cells(tab._result)
+    row = [title for title, _ in titles].index("MAE after fit")
+    assert len(cells[row][names.index("blurred")].split(".")[1]) == 4
 
 
 def test_the_plane_on_show_is_read(qtbot: Any) -> None:

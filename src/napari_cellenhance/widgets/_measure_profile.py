@@ -54,6 +54,9 @@ def profile_curves(result: ProfileResult, how: Normalization) -> list[Curve]:
 def summary_cells(result: ProfileResult) -> _Cells:
     """Rows, columns and cells of the table of images: measures down, images across."""
     unit, fine = ("px", 2) if result.pixel_um is None else ("um", 3)
+    measured = tables.comparison_rows(result)
+    errors = [abs(row["mae"]) for row in measured if row["mae"] == row["mae"]]
+    grey = 4 if errors and max(errors) < 1 else 2  # images of grey values from 0 to 1
     rows = [
         ("Peaks", "n_peaks", 0, "Peaks that rise as far as the least rise says."),
         (f"FWHM, {result.unit}", f"fwhm_{unit}", fine, "Median width of the peaks at half of their rise."),
@@ -64,9 +67,8 @@ def summary_cells(result: ProfileResult) -> _Cells:
             (f"Shift, {result.unit}", f"abs_shift_{unit}", fine, "Mean distance of peaks from their partners."),
             ("Width ratio", "width_ratio", 2, "Median of width over width of the partner: above 1 peaks are broader."),
             ("Correlation", "correlation", 3, "Pearson's correlation with the reference; 1 is equal but for scale."),
-            ("MAE after fit", "mae", 2, "Mean absolute error after the best fit to the reference, in its grey values."),
+            ("MAE after fit", "mae", grey, "Mean absolute error after the best fit to the reference, in grey values."),
         ]  # fmt: skip
-    measured = tables.comparison_rows(result)
     cells = [[number_text(row[key], digits) for row in measured] for _, key, digits, _ in rows]
     return [(title, tip) for title, _, _, tip in rows], [row["image"] for row in measured], cells
 
@@ -187,10 +189,11 @@ class ProfileTab(LiveTab):
             self.reference.choose(layers[0])
 
     def fill_layers(self, images: list[Any], shapes: list[Any]) -> None:
-        """List these layers; what was chosen and ticked stays. Of new ones, the first few are ticked."""
+        """List these layers; what was chosen and ticked stays. Of new ones, the first few that are shown are ticked."""
         free = _TICKED_AT_FIRST - len(self.images.ticked())
         fresh = [layer for layer in images if layer not in self.images.layers]
-        wanted = fresh[: max(0, free)]
+        shown = [layer for layer in fresh if layer.visible]  # maps of errors, say, are hidden at first
+        wanted = (shown or ([] if self.images.ticked() else fresh))[: max(0, free)]
         self.images.fill(images, lambda layer: layer in wanted)
         self.reference.fill(images)
         self.line.fill(shapes, prefer=lambda layer: freeze_line(layer) is not None)
