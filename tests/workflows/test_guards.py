@@ -104,6 +104,10 @@ def test_the_plane_asked_for_is_checked_else_the_middle_one(noisy: NDArray[np.ui
     assert worst(of((0, 0, 2)).findings) == "fine"
 
 
+def test_the_share_that_guards_were_measured_with_is_the_default(noisy: NDArray[np.uint16]) -> None:
+    assert _request(noisy, _clean()).share == 0.1
+
+
 def test_what_cannot_be_checked_is_said(noisy: NDArray[np.uint16]) -> None:
     with pytest.raises(ParameterError, match="nothing to check"):
         _request(noisy)

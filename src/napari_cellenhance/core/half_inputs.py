@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.doubt import DEFAULT_SHARE
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.noise_model import NoiseModel
+from napari_cellenhance.core.residuals import GUARD_SHARE
 
 __all__ = [
     "N_SYMMETRIES",
@@ -158,7 +158,7 @@ class HalvesCheck:
 
 
 def compare_halves(
-    first: NDArray[np.floating], second: NDArray[np.floating], contrast: float, *, share: float = DEFAULT_SHARE
+    first: NDArray[np.floating], second: NDArray[np.floating], contrast: float, *, share: float = GUARD_SHARE
 ) -> HalvesCheck:
     """Compare what a filter made of two halves.
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.doubt import DEFAULT_SHARE
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.core.object_support import check_support
-from napari_cellenhance.core.residuals import Fit, check_residual, fit_result
+from napari_cellenhance.core.residuals import GUARD_SHARE, Fit, check_residual, fit_result
 from napari_cellenhance.workflows._batch_steps import Machine
 from napari_cellenhance.workflows._judgements import judge_objects, judge_residual, judge_uncertainty
 from napari_cellenhance.workflows._measured import MeasuredImage, OpenedLayer, check_alike, open_layer
@@ -64,7 +63,7 @@ class CheckRequest:
     runs_model: bool = True
     gain: float | None = None
     offset: float = 0.0
-    share: float = DEFAULT_SHARE
+    share: float = GUARD_SHARE
     machine: Machine = Machine()  # noqa: RUF009 - it is frozen
 
     def __post_init__(self) -> None:
