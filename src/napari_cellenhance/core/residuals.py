@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 Fit = Literal["affine", "monotone"]
 
 GUARD_SHARE = 0.1
-"""Difference, as a share of the contrast, that guards tell of; their rates in ``docs/trust.md`` were measured with it."""
+"""Difference, as a share of the contrast, that guards tell of; their rates were measured with it."""
 FALSE_ALARMS = 0.01
 """Chance that pure noise raises a flag somewhere in an image."""
 _SCALE_PX = 3.0
