@@ -15,7 +15,8 @@ workers  a volume by 1 and 2 processes of one thread each (a local dask cluster)
 memory   peak resident set (VmHWM) of the whole program, and of each worker, at ``--limit``
 labels   objects of an enhanced plane by ``large_labels.run``, and their table
 peer     the same U-Net (of N2V2) on the same plane in tiles of the same size: by our tiles, and by those of careamics,
-         where it is installed (``--peer PYTHON`` names another interpreter that has it beside this program)
+         where it is installed (``--peer PYTHON`` names another interpreter that has it beside this program; it imports
+         torchvision, of which nothing is measured here)
 """
 
 from __future__ import annotations

@@ -22,13 +22,13 @@ _CONTEXT_PX = 56
 T = TypeVar("T")
 
 
-def tile_side(memory_limit_mb: int, bytes_per_px: int) -> int:
-    """Side of the largest square tile, context included, that keeps to the limit; in pixels.
+def tile_side(memory_limit_mb: int, bytes_per_px: int, context_px: int = _CONTEXT_PX) -> int:
+    """Side of the largest square tile that keeps to the limit with its context; in pixels.
 
-    >>> tile_side(500, 520)
-    864
+    >>> tile_side(500, 520), tile_side(500, 520, 88)
+    (864, 800)
     """
-    side = math.isqrt(memory_limit_mb * 10**6 // bytes_per_px) - 2 * _CONTEXT_PX
+    side = math.isqrt(memory_limit_mb * 10**6 // bytes_per_px) - 2 * context_px
     return min(_MAX_TILE_PX, max(_MIN_TILE_PX, side // 16 * 16))
 
 
@@ -50,7 +50,8 @@ class Engine:
         self.warnings: list[str] = [opened.choice.note] if opened.choice.is_fallback else []
 
     def _first_tile(self) -> int:
-        derived = tile_side(self.opened.memory_limit_mb, self.opened.bytes_per_px)
+        context = max(_CONTEXT_PX, getattr(self.opened.enhancer, "halo_px", None) or 0)
+        derived = tile_side(self.opened.memory_limit_mb, self.opened.bytes_per_px, context)
         return derived if self._asked_tile_px is None else max(1, self._asked_tile_px)
 
     def facts(self) -> dict[str, Any]:
