@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.normalize import percentiles
 
-__all__ = ["DEFAULT_SHARE", "DoubtScore", "contrast_of", "doubt_labels", "likely_error", "score_doubt"]
+__all__ = ["DEFAULT_SHARE", "GUARD_SHARE", "DoubtScore", "contrast_of", "doubt_labels", "likely_error", "score_doubt"]
 
 DEFAULT_SHARE = 0.03
 """Likely error, as a share of the contrast, above which a pixel is not trusted."""
+GUARD_SHARE = 0.1
+"""Difference, as a share of the contrast, that guards tell of; their rates were measured with it."""
 _LO, _HI = 2.0, 99.8
 _MOST_PX = 1 << 22
 _LEAST = 1e-6

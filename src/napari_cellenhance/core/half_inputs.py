@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellenhance.core.doubt import GUARD_SHARE
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.noise_model import NoiseModel
-from napari_cellenhance.core.residuals import GUARD_SHARE
 
 __all__ = [
     "N_SYMMETRIES",

@@ -16,17 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.affine_fit import PairMoments
-from napari_cellenhance.core.doubt import contrast_of
+from napari_cellenhance.core.doubt import GUARD_SHARE, contrast_of
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.noise_model import NoiseModel, estimate_noise
 
-__all__ = ["FALSE_ALARMS", "GUARD_SHARE", "Fit", "Region", "ResidualCheck", "check_residual", "fit_result"]
+__all__ = ["FALSE_ALARMS", "Fit", "Region", "ResidualCheck", "check_residual", "fit_result"]
 
 FloatArray = NDArray[np.float64]
 Fit = Literal["affine", "monotone"]
 
-GUARD_SHARE = 0.1
-"""Difference, as a share of the contrast, that guards tell of; their rates were measured with it."""
 FALSE_ALARMS = 0.01
 """Chance that pure noise raises a flag somewhere in an image."""
 _SCALE_PX = 3.0

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellenhance.core.doubt import GUARD_SHARE
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.core.object_support import check_support
-from napari_cellenhance.core.residuals import GUARD_SHARE, Fit, check_residual, fit_result
+from napari_cellenhance.core.residuals import Fit, check_residual, fit_result
 from napari_cellenhance.workflows._batch_steps import Machine
 from napari_cellenhance.workflows._judgements import judge_objects, judge_residual, judge_uncertainty
 from napari_cellenhance.workflows._measured import MeasuredImage, OpenedLayer, check_alike, open_layer
