@@ -7,8 +7,7 @@ use
 
     make soak
 
-The picture itself is not drawn unless ``--draw`` says so: without a graphics card, napari 0.9.2 with vispy 0.17 ends in
-a segmentation fault of the software renderer after some layers were added and removed, with no plugin at work.
+The picture itself is drawn only with ``--draw``, which takes longer where there is no graphics card.
 
 It is repeatable: the same ``--seed`` draws the same runs, but how far each comes depends on the machine.
 """
@@ -61,11 +60,6 @@ class Alarms(logging.Handler):
         from napari.utils.notifications import notification_manager
 
         notification_manager.notification_ready.connect(self._on_notification)
-        from qtpy.QtCore import QTimer
-
-        self._clock = QTimer()
-        self._clock.timeout.connect(self._close_dialogs)
-        self._clock.start(250)
 
     def _on_exception(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         self.add("exception", error)
@@ -84,7 +78,16 @@ class Alarms(logging.Handler):
         if str(notification.severity) in ("error", "warning"):
             self.add("notification", notification.message)
 
-    def _close_dialogs(self) -> None:
+    def look_for_dialogs(self) -> Any:
+        """Close every dialog that comes up, and note it; while the clock given back is kept. Needs an application."""
+        from qtpy.QtCore import QTimer
+
+        clock = QTimer()
+        clock.timeout.connect(self._close_dialog)
+        clock.start(250)
+        return clock
+
+    def _close_dialog(self) -> None:
         from qtpy.QtWidgets import QApplication
 
         if (dialog := QApplication.activeModalWidget()) is not None:
@@ -262,17 +265,33 @@ def leave_undrawn() -> None:
     SceneCanvas._draw_scene = lambda *_, **__: None
 
 
+def draw_in_its_own_context() -> None:
+    """Let napari delete what a removed layer had on the graphics card in the OpenGL context of its canvas.
+
+    napari 0.9.2 does so in whatever context is current, often the one in which Qt puts the window together; Mesa's
+    software renderer then ends in a segmentation fault at one of the next pictures, with no plugin at work.
+    """
+    from napari._vispy.canvas import VispyCanvas
+
+    original = VispyCanvas._clean_and_update_scenegraph
+
+    def in_its_context(canvas: Any) -> None:
+        canvas._scene_canvas.set_current()
+        original(canvas)
+
+    VispyCanvas._clean_and_update_scenegraph = in_its_context
+
+
 def soak(n_runs: int, seed: int, plate: Path, say: Callable[[str], None], *, draws: bool = False) -> dict[str, Any]:
     """Do the runs; numbers and complaints."""
     import napari
 
     from napari_cellenhance.widgets import _worker
 
-    if not draws:
-        leave_undrawn()
+    (draw_in_its_own_context if draws else leave_undrawn)()
     dice, alarms = random.Random(seed), Alarms()
     viewer = napari.Viewer(show=True)
-    kept = Kept(viewer)
+    kept, clock = Kept(viewer), alarms.look_for_dialogs()
     make_separator()
     docks: dict[str, tuple[Any, Any]] = {}
     memory: list[float] = []
@@ -320,6 +339,7 @@ def soak(n_runs: int, seed: int, plate: Path, say: Callable[[str], None], *, dra
     left = threads_of_ours()
     spin(1.0)
     alive = kept.alive()
+    clock.stop()
     viewer.close()
     spin(0.2)
     warm = memory[int(WARM_UP * len(memory)) :]
