@@ -323,7 +323,8 @@ def _object_table(asked: dict[str, Any]) -> dict[str, Any]:
     return _rated(asked["source"], time.perf_counter() - started) | {"objects": n_objects}
 
 
-_PEER_TILE_PX, _PEER_OVERLAP_PX = 512, 96
+_PEER_TILE_PX = 512
+"""With the context that the network sees."""
 
 
 def _standardised(asked: dict[str, Any]) -> tuple[Any, Any]:
@@ -368,12 +369,13 @@ def _careamics(asked: dict[str, Any]) -> dict[str, Any]:
 
     module, plane = _standardised(asked)
     net = module.nets[0].eval()
+    overlap = 2 * (-(-module.radius_px // module.grid_px) * module.grid_px)
 
     def once(pixels: Any) -> Any:
         side, shape = min(_PEER_TILE_PX, *pixels.shape), (1, 1, *pixels.shape)
         tiles = []
         with torch.inference_mode():
-            for spec in TiledPatching([shape], [side, side], [2 * _PEER_OVERLAP_PX] * 2).tile_specs:
+            for spec in TiledPatching([shape], [side, side], [overlap] * 2).tile_specs:
                 y, x = spec["coords"]
                 tile = np.ascontiguousarray(pixels[None, None, y : y + side, x : x + side])
                 found = net(torch.from_numpy(tile))[0, :1].numpy()

@@ -96,6 +96,10 @@ def segment_large(
         same = replace(same, chunk_px=chunk_px)
     if output == "classes":
         classes = large_objects.classes_request(same, model_id, None, Path(target))
+        is_enough = large_objects.classes_request(same, model_id, options, Path(target)) == classes
+        if instances is not None and is_enough:  # objects of the most probable class: the network runs once
+            _run(classes, large_objects.labels_of_classes(classes, instances, model_id, options), quiet=quiet)
+            return
         _run(classes, None, quiet=quiet)
         if instances is None:
             return
