@@ -105,10 +105,12 @@ def test_a_job_that_ended_is_freed_with_all_it_was_given(qtbot: Any) -> None:
         on_progress=partial(_ignore, given),
         on_ended=lambda told: ends.append(told.value),
     )
+    held = job._worker  # by napari, in its list of tasks, until its window closes
     refs = weakref.ref(job), weakref.ref(given)
     del job, given
     qtbot.waitUntil(lambda: len(ends) == 1, timeout=THREADS_END_MS)
     qtbot.waitUntil(partial(_are_freed, refs), timeout=THREADS_END_MS)
+    assert held is not None
 
 
 def test_the_layer_of_a_run_is_freed_when_it_is_removed(

@@ -53,14 +53,22 @@ class _Work:
 
     def __init__(self, title: str, call: Callable[[], None]) -> None:
         self.title = title
-        self._call = call
+        self._call: Callable[[], None] | None = call
         self.__name__ = title
 
     def __call__(self) -> None:
-        self._call()
+        if self._call is not None:
+            self._call()
 
     def __repr__(self) -> str:
         return f"“{self.title}”"
+
+    def let_go(self) -> None:
+        """Forget the call: napari keeps every worker in its list of tasks until its window closes.
+
+        Each run would keep its image, its result and its panel in memory for as long.
+        """
+        self._call = None
 
 
 class Job(QObject):
@@ -81,6 +89,7 @@ class Job(QObject):
         self._cancel = threading.Event()
         self._outcome = Outcome()
         self._worker: Any = None
+        self._call = _Work(title, self._run)
         self._last_report = 0.0
         self._bar: Any = None
         self._has_ended = False
@@ -104,7 +113,7 @@ class Job(QObject):
         from napari.utils import progress
 
         self.progressed.connect(self._show_in_activity_dock)
-        worker = create_worker(_Work(self.title, self._run), _start_thread=False)
+        worker = create_worker(self._call, _start_thread=False)
         worker.finished.connect(self._end)
         self._bar = progress(total=0, desc=self.title)
         self._worker = worker
@@ -142,6 +151,7 @@ class Job(QObject):
         if self._has_ended:
             return
         self._has_ended = True
+        self._call.let_go()
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
