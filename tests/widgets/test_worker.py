@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from napari_cellenhance.core.inference import Cancelled
 from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets._worker import BusyError, LatestOnly, Outcome, start_job
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
@@ -134,6 +135,19 @@ def test_preview_errors_come_as_outcomes_and_the_thread_lives_on(qtbot: Any) -> 
     latest.submit(lambda: 7)
     qtbot.waitUntil(lambda: len(done) == 2, timeout=5000)
     assert done[1].value == 7
+    latest.close()
+
+
+def test_a_cancelled_request_is_no_error_in_the_log(qtbot: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        raise Cancelled
+
+    latest, done = LatestOnly(), []
+    latest.delivered.connect(lambda ticket, outcome: done.append(outcome))
+    latest.submit(work)
+    qtbot.waitUntil(lambda: len(done) == 1, timeout=5000)
+    assert isinstance(done[0].error, Cancelled)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     latest.close()
 
 

@@ -253,11 +253,17 @@ class LatestOnly(QObject):
             return request
 
     def _loop(self) -> None:
+        from napari_cellenhance.core.inference import Cancelled
+
         keep_memory()
         while (request := self._next()) is not None:
             ticket, work = request
             try:
                 outcome = Outcome(value=work())
+            except (
+                Cancelled
+            ) as wish:  # of ours, because a run began or the preview was switched off: no error for the log
+                outcome = Outcome(error=wish)
             except Exception as error:  # the Outcome carries it to the panel
                 _LOGGER.exception("work in the background failed")
                 outcome = Outcome(error=error)
