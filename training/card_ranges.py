@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.augment import degrade
@@ -76,10 +77,21 @@ def of_aep(name: str) -> Callable[[Path, np.random.Generator], Iterator[Plane]]:
     return lambda data, rng: listed(name, data)
 
 
+def of_semantic(data: Path, rng: np.random.Generator) -> Iterator[Plane]:
+    """Images that the crops were cut from: ``focus_crops.py``."""
+    rows = json.loads((data / "dsb2018" / "index.json").read_text(encoding="utf-8"))
+    for row in rows:
+        if (row["type"], row["split"], row["shape"][:2]) == ("fluo", "train", [256, 256]):
+            with tifffile.TiffFile(data / "dsb2018" / row["images"]) as file:
+                image = file.pages[row["page"]].asarray()
+            yield image if image.ndim == 2 else image[..., 0]
+
+
 MODELS: dict[str, tuple[Callable[[Path, np.random.Generator], Iterator[Plane]], str]] = {
     "nunet": (of_nunet, "nunet.json"), "nunet-guided": (of_nunet, "nunet.json"),
     "aep-nuclei": (of_aep("aep-nuclei.json"), ""), "aep-membrane": (of_aep("aep-membrane.json"), ""),
     "n2v2-fluorescence": (of_denoiser, "n2v2-fluorescence.json"), "care-nuclei": (of_restorer, "care-nuclei.json"),
+    "keep-nuclei": (of_semantic, ""),
 }  # fmt: skip
 """Model → what it was fed with, and the list of the images as stored, whose grey levels count."""
 

@@ -1,7 +1,8 @@
-"""Crops for `keep-sharp-nuclei`: sharp nuclei of dsb2018 against blurred nuclei and specks, as a library.
+"""Crops for `keep-nuclei`: sharp nuclei of dsb2018 against nuclei far out of focus and specks, as a library.
 
 Nuclei of the fluorescence images of 256×256 px, 8 to 20 px wide, sorted by the focus score (Laplacian of Gaussian,
-σ 2 px, of the logarithm) times their diameter; thresholds are those proposed for all images of the split. Specks,
+σ 2 px, of the logarithm) times their diameter; thresholds are those proposed for all images of the split, the lower
+one times FAR_BELOW: nuclei that an observer would not call blurred are no good examples of what to remove. Specks,
 what stands out by six times the noise and bears no label, are unwanted, too. At most MOST of each kind are kept.
 
 Usage: python training/focus_crops.py DATA_ROOT train OUT
@@ -23,7 +24,7 @@ from scipy import ndimage as ndi
 from napari_cellenhance.core.crop_extraction import from_labels
 from napari_cellenhance.core.crop_library import CropLibrary, FoundObject, merge
 from napari_cellenhance.core.crop_options import CutOptions, GroundOptions, KeepOptions
-from napari_cellenhance.core.focus import FocusOptions, propose_thresholds, sort_by_focus
+from napari_cellenhance.core.focus import FocusOptions, FocusThresholds, propose_thresholds, sort_by_focus
 from napari_cellenhance.core.noise import estimate_sigma
 from napari_cellenhance.io.crop_folders import write_crops
 from napari_cellenhance.io.crop_sheets import contact_sheet_png
@@ -31,6 +32,7 @@ from napari_cellenhance.io.crop_sheets import contact_sheet_png
 FOCUS = FocusOptions(sigma_px=2.0)
 MOST = 600
 N_GROUNDS = 60
+FAR_BELOW = 0.6
 
 
 def specks(image: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -81,9 +83,8 @@ def main() -> None:
     everything = merge(parts)
     nuclei = [_per_size(one) for one in everything.of("target") if one.crop.mask.sum() >= 50]
     debris = list(everything.of("unwanted"))
-    sorted_ = sort_by_focus(
-        replace(everything, objects=tuple(nuclei)), propose_thresholds([one.score for one in nuclei])
-    )
+    low, high = propose_thresholds([one.score for one in nuclei])
+    sorted_ = sort_by_focus(replace(everything, objects=tuple(nuclei)), FocusThresholds(FAR_BELOW * low, high))
     rng = np.random.default_rng(0)
     chosen = [
         *thinned(list(sorted_.of("target")), MOST, rng),

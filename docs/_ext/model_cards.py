@@ -122,7 +122,10 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
 
 
-def _data(entries: Sequence[Mapping[str, Any]]) -> str:
+def _data(entries: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> str:
+    if isinstance(entries, Mapping):  # of crops or movies: numbers, and the names of the images
+        facts = {name.removeprefix("n_"): value for name, value in entries.items() if isinstance(value, int | str)}
+        return _facts({**facts, "images": len(entries.get("sources") or ()) or None})
     rows = [f"| {_cell(entry.get('name', ''))} | {_cell(entry.get('n_images', ''))} |" for entry in entries]
     return "\n".join(["| images | number |", "|---|---:|", *rows]) if rows else ""
 

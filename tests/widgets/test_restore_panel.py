@@ -266,11 +266,11 @@ def test_teach_restore_and_doubt(panel: Any, viewer: ViewerModel, qtbot: Any) ->
 
     labels, scale = viewer.layers["poor do not trust"], viewer.layers["poor uncertainty"].data
     slider = panel.now.doubt.slider
-    slider.setValue(0)
-    qtbot.waitUntil(lambda: bool(labels.data.all()), timeout=10000)
-    assert "100.0 % of the pixels" in panel.now.doubt.note.text()
-    slider.setValue(50)
     record = METADATA_KEY
+    slider.setValue(0)
+    qtbot.waitUntil(lambda: labels.metadata[record]["share_of_contrast"] == 0, timeout=10000)
+    assert labels.data.all() and "100.0 % of the pixels" in panel.now.doubt.note.text()
+    slider.setValue(50)
     qtbot.waitUntil(lambda: labels.metadata[record]["share_of_contrast"] == pytest.approx(0.05), timeout=10000)
     contrast = float(np.subtract(*np.percentile(restored.data, (99.8, 2.0))))
     assert float((labels.data == (scale * np.log(2) > 0.05 * contrast)).mean()) > 0.99

@@ -19,7 +19,7 @@ def test_models_come_before_classical_filters_and_ids_are_unique(seeded_model: s
     assert len(set(ids)) == len(ids)
     assert seeded_model in ids
     groups = [info.group for info in infos]
-    assert groups == sorted(groups, key=["NU-Net", "Denoising", "Restoration", "AEP", "Classical"].index)
+    assert groups == sorted(groups, key=["NU-Net", "Denoising", "Restoration", "Keep only…", "AEP", "Classical"].index)
     assert {info.id for info in CLASSICAL} <= set(ids)
 
 

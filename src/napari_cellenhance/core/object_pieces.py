@@ -70,7 +70,7 @@ class Pieces:
     keys : ndarray of uint64, shape of the block
         0 is ground; the highest bit marks pieces of open objects.
     below, right : ndarray of uint64
-        How the block continues its objects on the line of pixels below it, and to its right; empty at the end of the plane.
+        How the block continues its objects on the line of pixels below it, and to its right; empty where the plane ends.
     """
 
     keys: Keys
