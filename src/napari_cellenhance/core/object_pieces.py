@@ -70,7 +70,7 @@ class Pieces:
     keys : ndarray of uint64, shape of the block
         0 is ground; the highest bit marks pieces of open objects.
     below, right : ndarray of uint64
-        How the block continues its objects on the line of pixels below it, and to its right; empty where the plane ends.
+        How the block goes on on the line of pixels below it, and to its right; empty at the rim of the plane.
     """
 
     keys: Keys
