@@ -226,11 +226,11 @@ def _as_stored(plane: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _predicted(values: Sequence[float], is_on_log_scale: bool, wider: float) -> tuple[float, float]:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
     given = np.log(values) if is_on_log_scale else np.asarray(values)
     n = len(given)
-    reach = wider * float(t.isf(_MISSED / 2, n - 1)) * float(np.std(given, ddof=1)) * np.sqrt(1 + 1 / n)
+    reach = wider * float(-stdtrit(n - 1, _MISSED / 2)) * float(np.std(given, ddof=1)) * np.sqrt(1 + 1 / n)
     low, high = (float(np.mean(given)) + sign * reach for sign in (-1, 1))
     return (float(np.exp(low)), float(np.exp(high))) if is_on_log_scale else (low, high)
 
@@ -297,7 +297,7 @@ def is_empty(plane: NDArray[np.generic]) -> bool:
     counts as structure.
     """
     from scipy.ndimage import gaussian_filter
-    from scipy.stats import norm
+    from scipy.special import ndtri  # scipy.stats takes a second to import
 
     image = np.asarray(middle(np.asarray(plane)), np.float64)
     if image.ndim != 2 or min(image.shape) < MIN_SIDE_PX:
@@ -311,7 +311,7 @@ def is_empty(plane: NDArray[np.generic]) -> bool:
         expected = sigma / (2 * np.sqrt(np.pi) * scale)
         edge = round(2 * scale)  # mirrored pixels count twice there
         size = gaussian_filter(flat, scale)[edge:-edge, edge:-edge] / expected
-        limit = float(norm.isf(_EMPTY_CHANCE / 2 / max(1.0, image.size / (np.pi * scale**2))))
+        limit = float(-ndtri(_EMPTY_CHANCE / 2 / max(1.0, image.size / (np.pi * scale**2))))
         if float(np.abs(size).max()) > limit or float(size.std()) > 1.25:
             return False
     return True
