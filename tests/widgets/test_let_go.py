@@ -15,6 +15,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.events import EmitterGroup
 from npe2 import PluginManifest
+from qtpy import API_NAME
 
 from napari_cellenhance.widgets import _worker
 from napari_cellenhance.widgets._checked_layers import CheckedLayers
@@ -76,6 +77,8 @@ def test_a_closed_dock_lets_go_of_the_viewer_and_is_freed(dock: str, viewer: Any
     panel.close()
     assert dict(_callbacks(viewer)) == before
     ref = weakref.ref(panel)
+    if API_NAME == "PySide6":  # there, connections to its methods keep a panel until Qt deletes it
+        panel.deleteLater()
     del panel
     qtbot.waitUntil(partial(_are_freed, [ref]), timeout=THREADS_END_MS)  # its threads end within seconds
 

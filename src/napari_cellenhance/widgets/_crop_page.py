@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_cellenhance.core.crop_library import CLASSES, CropClass, FoundObject
 from napari_cellenhance.widgets._crop_grid import CropGrid, Thumbnails, crop_sentence
@@ -124,9 +134,9 @@ class LibraryPage(QWidget):
         self.undo.clicked.connect(self.undo_last)
 
     def _lay_out(self) -> None:
-        files, moves = QHBoxLayout(), QHBoxLayout()
-        for button in (self.open, self.save, self.save_as, self.sheet, self.clear):
-            files.addWidget(button, 1)
+        files, moves = QGridLayout(), QHBoxLayout()
+        for i, button in enumerate((self.open, self.save, self.save_as, self.sheet, self.clear)):
+            files.addWidget(button, i // 3, i % 3)
         for button in (*self.to.values(), self.undo):
             moves.addWidget(button, 1)
         splitter = QSplitter(Qt.Orientation.Vertical)
