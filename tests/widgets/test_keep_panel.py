@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.io.crop_folders import write_crops
-from napari_cellenhance.widgets import _keep_now, _keep_run, _learning_dock, _model_now, _settings
+from napari_cellenhance.widgets import _keep_now, _keep_run, _learning_dock, _model_now, _settings, keep
 from napari_cellenhance.widgets._layers import METADATA_KEY, PREVIEW_MARK
 from napari_cellenhance.widgets.keep import KeepPanel
 from napari_cellenhance.workflows.catalog import list_filters
@@ -145,9 +145,13 @@ def train(qtbot: Any, panel: Any, name: str = "Mine") -> None:
 # --- what is said -------------------------------------------------------------------------------
 
 
-def test_a_dock_without_any_model_says_what_to_do(panel: Any) -> None:
-    if not list_separators():
-        assert "Teach one under “2 Teach”" in panel.now.foot.message.text() and not panel.now.foot.run.isEnabled()
+def test_a_dock_without_any_model_says_what_to_do(
+    make_panel: MakePanel, viewer: ViewerModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (keep, _keep_now):
+        monkeypatch.setattr(module, "list_separators", tuple)
+    panel = make_panel(viewer, folder)
+    assert "Teach one under “2 Teach”" in panel.now.foot.message.text() and not panel.now.foot.run.isEnabled()
     assert "4 crops “target”, 2 “unwanted”, 2 backgrounds" in panel.settings.crops.note.text()
     assert panel.foot.run.isEnabled() and panel.settings.name.text() == "Keep discs"
     assert panel.settings.crops.keep.itemText(1) == "“unwanted” (2 crops)"
