@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cellenhance.widgets._docking import TabWhenShown
 from napari_cellenhance.widgets._guard import guarded
+from napari_cellenhance.widgets._status import StatusFoot
 
 __all__ = ["DockPanel"]
 
@@ -27,6 +28,8 @@ class DockPanel(QWidget):
     name : str
         Object name, one of ``_docking.PANELS``.
     """
+
+    foot: StatusFoot
 
     def __init__(self, viewer: Any, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -70,6 +73,12 @@ class DockPanel(QWidget):
         if self._job is not None:
             self._job.cancel()
         self.let_go()
+
+    @guarded
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self.foot.set_cancelling()
 
     def let_go(self) -> None:
         """Release what the panel holds besides its job."""

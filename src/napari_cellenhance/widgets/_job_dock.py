@@ -45,12 +45,6 @@ class JobDock(DockPanel):
         self.foot.show_info("")
 
     @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
     def _on_ended(self, show: Callable[[Any], None], fail: Callable[[BaseException], None], outcome: Outcome) -> None:
         self._job = None
         if self._gone.is_set():

@@ -143,12 +143,6 @@ class TabDock(DockPanel):
         self.foot.show_info("")
 
     @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
-    @guarded
     def _on_ended(self, tab: MeasureTab, tab_job: TabJob, outcome: Outcome) -> None:
         self._job = None
         if self._gone.is_set():

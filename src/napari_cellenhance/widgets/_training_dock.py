@@ -181,12 +181,6 @@ class TrainingDock(DockPanel):
             self.stop.setEnabled(False)
             self.foot.show_info(self.stopping_sentence(self._run))
 
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
-
     def settle(self, outcome: Outcome) -> bool:
         """Put away what belongs to a job; False where nothing more may be shown."""
         self._job = None

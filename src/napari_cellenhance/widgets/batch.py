@@ -253,9 +253,8 @@ class BatchPanel(DockPanel):
 
     @guarded
     def _on_cancel(self) -> None:
+        super()._on_cancel()
         if self._job is not None:
-            self._job.cancel()
-            self.foot.set_cancelling()
             self.foot.cancel.setText("Stopping…")
 
     @guarded
