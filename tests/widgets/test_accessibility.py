@@ -94,5 +94,9 @@ def test_a_page_is_as_wide_and_as_high_as_its_sentences_need(qtbot: Any) -> None
     assert page.minimumSizeHint().width() >= button.sizeHint().width()
     page.resize(page.minimumSizeHint().width(), 60)
     qtbot.waitUntil(lambda: sentence.height() >= sentence.heightForWidth(sentence.width()))
+    button.setText("short")
+    sentence.setText("a word and another " * 60)
+    page.resize(140, 60)  # narrower than Qt takes a sentence to be
+    qtbot.waitUntil(lambda: sentence.width() < 140 and sentence.height() >= sentence.heightForWidth(sentence.width()))
     button.setText("wider " * 40)
     qtbot.waitUntil(lambda: page.minimumSizeHint().width() >= button.sizeHint().width())

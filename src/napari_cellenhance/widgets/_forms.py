@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -59,23 +58,11 @@ class _Page(QScrollArea):
             hint.setWidth(content.minimumSizeHint().width() + bar.sizeHint().width() + between + 2)
         return hint
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Give sentences that wrap in a narrow dock the height they need."""
-        super().resizeEvent(event)
-        self._grow()
-
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
-        """Follow the content when it needs another size: a part was unfolded, a sentence came, letters grew."""
+        """Follow the content when it needs another width: a part was unfolded, a sentence came, letters grew."""
         if event is not None and event.type() == QEvent.Type.LayoutRequest and watched is self.widget():
             self.updateGeometry()
-            self._grow()
         return bool(super().eventFilter(watched, event))
-
-    def _grow(self) -> None:
-        # Qt asks a content in a scroll area for its least height without telling it how wide it is.
-        content, port = self.widget(), self.viewport()
-        if content is not None and port is not None and content.hasHeightForWidth():
-            content.setMinimumHeight(max(0, content.heightForWidth(port.width())))
 
 
 def new_tabs() -> QTabWidget:
