@@ -49,12 +49,16 @@ def test_nothing_is_cut_off_and_all_is_reached_by_tab(
     viewer.add_image(pixels, **kwargs)
     made = getattr(importlib.import_module(module), name)
     panel = made(viewer) if isinstance(made, type) else made
-    qtbot.addWidget(panel)
+    dock = QWidget()  # as wide as it likes, and the panel no wider than it asks for
+    qtbot.addWidget(dock)
+    dock.resize(1200, 800)
+    panel.setParent(dock)
     font = QFont(panel.font())
     font.setPointSize(points)
     panel.setFont(font)
     for widget in panel.findChildren(QWidget):
         widget.setFont(font)
+    dock.show()
     panel.show()
     qtbot.wait(50)
     panel.resize(panel.minimumSizeHint().width(), 800)
@@ -98,5 +102,10 @@ def test_a_page_is_as_wide_and_as_high_as_its_sentences_need(qtbot: Any) -> None
     sentence.setText("a word and another " * 60)
     page.resize(140, 60)  # narrower than Qt takes a sentence to be
     qtbot.waitUntil(lambda: sentence.width() < 140 and sentence.height() >= sentence.heightForWidth(sentence.width()))
+    dock = QWidget()
+    qtbot.addWidget(dock)
+    QVBoxLayout(dock).addWidget(page)
+    dock.show()
+    before = dock.minimumSizeHint().width()
     button.setText("wider " * 40)
-    qtbot.waitUntil(lambda: page.minimumSizeHint().width() >= button.sizeHint().width())
+    qtbot.waitUntil(lambda: dock.minimumSizeHint().width() >= button.sizeHint().width() > before)
