@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,12 @@ from napari_cellenhance.workflows.requests import EnhanceRequest, SegmentOptions
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
     """A client of two real processes; one that is killed is replaced."""
+    import dask
     import distributed
 
     with (
+        # A busy machine needs more than the 15 s after which a worker that ended is given up.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -289,6 +293,22 @@ def test_processes_of_our_own_do_not_hear_ctrl_c_and_share_the_cores(monkeypatch
             pass
         assert crew.result_of(news.future) == str(os.cpu_count())
         assert list(crew.client.run(os.getpid).values()) == [pid]
+
+
+def test_a_worker_of_our_own_that_starts_slowly_again_is_waited_for() -> None:
+    import dask
+
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),
+        cluster.connect(Cluster(n_workers=1)) as crew,
+    ):
+        (pid,) = crew.client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)
+        crew.submit("again", os.getpid)
+        end = time.monotonic() + 120
+        while (news := crew.next()) is None:
+            assert time.monotonic() < end, "the worker did not come again"
+        assert crew.result_of(news.future) != pid
 
 
 # --- what cannot be ------------------------------------------------------------------------------

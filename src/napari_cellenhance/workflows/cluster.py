@@ -246,7 +246,8 @@ def _client(distributed: Any, cluster: Cluster) -> Iterator[Any]:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads)
     with (
         # Memory is our own matter: the nanny would end a worker that comes near its limit.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": threads}),
+        # Nor is a worker given up that needs long to start again: the default, 15 s, is short for a busy machine.
+        dask.config.set({"distributed.nanny.pre-spawn-environ": threads, "distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(
             n_workers=cluster.n_workers,
             threads_per_worker=1,
