@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from skimage.metrics import structural_similarity
 
 from napari_cellenhance.core.doubt import DoubtScore, contrast_of, doubt_labels
 from napari_cellenhance.core.errors import ParameterError
@@ -18,8 +20,16 @@ from napari_cellenhance.core.normalize import fit_normalizer
 from napari_cellenhance.io.images import write
 from napari_cellenhance.workflows import restore, synthesize
 from napari_cellenhance.workflows._evaluate_doubts import SHARES, doubts_table
+from napari_cellenhance.workflows._evaluate_images import fitted
 from napari_cellenhance.workflows.care_pairs import read_pair_files
-from napari_cellenhance.workflows.evaluate_care import CareEvaluation, EvaluateCareRequest, run, save, to_markdown
+from napari_cellenhance.workflows.evaluate_care import (
+    CareEvaluation,
+    EvaluateCareRequest,
+    _psfs,
+    run,
+    save,
+    to_markdown,
+)
 from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
 
 OPTICS = Optics(na=0.4, wavelength_um=0.6, pixel_um=0.2)
@@ -43,12 +53,21 @@ def pairs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model() -> str:
+    return _saved("toy")
+
+
+@pytest.fixture
+def model_3d() -> str:
+    return _saved("toy-3d", n_dims=3)
+
+
+def _saved(model_id: str, **settings: int) -> str:
     from napari_cellenhance.zoo.weights import save_user_model
 
     torch.manual_seed(0)
-    net = CSBUNet(is_residual=True, is_probabilistic=True, has_norm=False, width=4)
+    net = CSBUNet(is_residual=True, is_probabilistic=True, has_norm=False, width=4, **settings)
     card = {
-        "id": "toy", "title": "Toy", "summary": "Random weights.", "version": "1.0", "recipe": "care",
+        "id": model_id, "title": "Toy", "summary": "Random weights.", "version": "1.0", "recipe": "care",
         "architecture": net.architecture, "license": "CC0-1.0",
         "normalization": {"name": "percentile", "parameters": {"lo": 2.0, "hi": 99.8, "clip": False}},
         "strength": {"default": 1.0, "maximum": 1.0}, "training": {"calibration": {"factor": 0.5}},
@@ -135,6 +154,53 @@ def test_denoisers_can_be_compared(pairs: Path) -> None:
     request = EvaluateCareRequest(data=pairs, methods=("n2v2-fluorescence",), device="cpu", precision="float32")
     rows = run(request).rows
     assert len(rows) == 2 and rows[0]["within_half"] is None and rows[0]["psnr"] > 5
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Beads in 6 planes, blurred along all axes and noisy, beside clean ones."""
+    rng = np.random.default_rng(1)
+    clean = np.zeros((6, 40, 44))
+    clean[rng.integers(1, 5, 40), rng.integers(4, 36, 40), rng.integers(4, 40, 40)] = rng.uniform(0.5, 1, 40)
+    psf = point_spread(replace(OPTICS, step_um=4.0), 3)
+    clean = ndimage.gaussian_filter(clean, 0.7)
+    poor = blurred_by(clean, psf) + rng.normal(0, 0.001, clean.shape)
+    for kind, image in (("noisy", poor), ("clean", clean)):
+        (tmp_path / "stacks" / kind).mkdir(parents=True)
+        write(tmp_path / "stacks" / kind / "a.tif", (1000 * image).astype(np.float32), "ZYX")
+    return tmp_path / "stacks"
+
+
+def test_volumes_are_scored_as_volumes(volumes: Path, model: str, model_3d: str) -> None:
+    optics = replace(OPTICS, step_um=4.0)
+    methods = ("noisy", "gaussian", "median", "nlm", "richardson-lucy", "n2v2-fluorescence", model, model_3d)
+    asked = EvaluateCareRequest(
+        data=volumes, n_dims=3, methods=methods, optics=optics, device="cpu", precision="float32"
+    )
+    result = run(asked)
+    rows = {row["method"]: row for row in result.rows}
+    assert list(rows) == list(methods) and len(read_pair_files(volumes, n_dims=3)) == 1
+    assert rows["richardson-lucy"]["psnr"] > rows["noisy"]["psnr"] + 0.5
+    blind = run(replace(asked, methods=("richardson-lucy",), optics=Optics())).rows[0]
+    assert blind["psnr"] > rows["noisy"]["psnr"] and blind["setting"].startswith("σ")
+    assert {picture.plane.shape for picture in next(iter(result.pictures.values()))} == {(40, 44)}
+    known, unknown = _psfs(optics, 3), _psfs(Optics(), 3)
+    assert {psf.ndim for psf in (*known.values(), *unknown.values())} == {3}
+    assert known["gaussian of the objective"].shape[0] > 1 == unknown["σ 0.8 px"].shape[0]
+    pair = read_pair_files(volumes, n_dims=3)[0]
+    planes = [structural_similarity(x, y, data_range=np.ptp(pair.clean), win_size=7)
+              for x, y in zip(fitted(pair.poor, pair.clean), pair.clean.astype(float), strict=True)]  # fmt: skip
+    assert rows["noisy"]["ssim"] == pytest.approx(np.mean(planes))
+    assert rows["gaussian"]["psnr"] > rows["noisy"]["psnr"] - 1e-6
+    opened = restore.open_restorer(model_3d, "cpu", "float32")
+    found = restore.apply(restore.RestoreRequest(image=pair.poor, axes="ZYX"), opened)
+    error = np.abs(fitted(found.image, pair.clean) - pair.clean).mean() / np.ptp(pair.clean)
+    assert rows[model_3d]["mae"] == pytest.approx(error, rel=1e-4)
+
+
+def test_a_model_of_volumes_is_not_scored_on_planes(pairs: Path, model_3d: str) -> None:
+    with pytest.raises(ParameterError, match=r"restores volumes.*--3d"):
+        run(EvaluateCareRequest(data=pairs, methods=(model_3d,), device="cpu"))
 
 
 def test_records_tables_and_pictures(pairs: Path, model: str, tmp_path: Path) -> None:

@@ -369,6 +369,7 @@ def evaluate_care(
     data: Annotated[Path, typer.Argument(help="Folder with noisy/ and clean/, or a JSON list of pairs.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Results; made if missing.")],
     data_root: DataRoot = None,
+    volumes: Volumes = False,
     methods: Annotated[
         str, typer.Option(help="Between commas; ids of models that restore or denoise, or their cards, count too.")
     ] = ",".join(_EVALUATE.methods),
@@ -378,6 +379,8 @@ def evaluate_care(
     pixel: Annotated[float, typer.Option(help="Side of a pixel in µm; 0: several widths of the blur are tried.")] = (
         _OPTICS.pixel_um
     ),
+    step: Annotated[float, typer.Option(help="With --3d and --pixel: distance of planes in µm.")] = _OPTICS.step_um,
+    index: Index = _OPTICS.refractive_index,
     repeats: Annotated[int, typer.Option(min=1, max=3, help="Applications of models that restore.")] = (
         _EVALUATE.repeats
     ),
@@ -391,8 +394,11 @@ def evaluate_care(
 
     request = EvaluateCareRequest(
         data=data, out=out, data_root=data_root, methods=tuple(word.strip() for word in methods.split(",")),
-        optics=Optics(kind=psf, na=na, wavelength_um=wavelength, pixel_um=pixel), repeats=repeats, device=device,
-        precision=precision,
+        n_dims=3 if volumes else 2,
+        optics=Optics(
+            kind=psf, na=na, wavelength_um=wavelength, pixel_um=pixel, step_um=step, refractive_index=index
+        ),
+        repeats=repeats, device=device, precision=precision,
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:
         result = run(request, on_progress=line.show, is_cancelled=is_cancelled)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["CLASSICAL", "Plane", "best_of", "fitted", "mean_sd", "middle_window", "scores_of"]
 
 Plane = NDArray[np.float32]
+"""Or a volume: filters act along all axes, but for non-local means, which take planes one by one."""
 Filter = Callable[[Plane, Plane], tuple[Plane, str]]
 """Poor and clean image → the filtered one, and the setting that the clean one likes best."""
 
@@ -20,12 +21,18 @@ _STRENGTHS = (0.6, 0.8, 1.0, 1.2)
 
 
 def scores_of(image: Plane, clean: Plane, data_range: float) -> dict[str, float]:
-    """PSNR in dB and SSIM, both after the best affine fit."""
+    """PSNR in dB and SSIM, both after the best affine fit; SSIM of a volume is the mean of its planes."""
     from napari_cellenhance.core.metrics import scale_invariant_psnr, ssim
 
+    planes = zip(_planes_of(fitted(image, clean)), _planes_of(clean), strict=True)
     return {
-        "psnr": scale_invariant_psnr(image, clean, data_range), "ssim": ssim(fitted(image, clean), clean, data_range)
-    }  # fmt: skip
+        "psnr": scale_invariant_psnr(image, clean, data_range),
+        "ssim": float(np.mean([ssim(one, other, data_range) for one, other in planes])),
+    }
+
+
+def _planes_of(image: NDArray[Any]) -> NDArray[Any]:
+    return image.reshape(-1, *image.shape[-2:])
 
 
 def fitted(image: Plane, clean: Plane) -> NDArray[np.float64]:
@@ -63,14 +70,17 @@ def _non_local_means(noisy: Plane, clean: Plane) -> tuple[Plane, str]:
 
     from napari_cellenhance.core.noise import estimate_sigma
 
-    sigma = estimate_sigma(noisy)
-    found = {
-        f"h {strength:g} σ": denoise_nl_means(
-            noisy, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True
-        ).astype(np.float32)
-        for strength in _STRENGTHS
-    }
-    return best_of(found, clean)
+    planes = _planes_of(noisy)
+    sigma = float(np.mean([estimate_sigma(plane) for plane in planes]))
+
+    def at(strength: float) -> Plane:
+        made = [
+            denoise_nl_means(plane, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True)
+            for plane in planes
+        ]
+        return np.stack(made).astype(np.float32).reshape(noisy.shape)
+
+    return best_of({f"h {strength:g} σ": at(strength) for strength in _STRENGTHS}, clean)
 
 
 CLASSICAL: Mapping[str, Filter] = {

@@ -52,15 +52,18 @@ class EvaluateCareRequest:
     Parameters
     ----------
     data : path
-        Pairs: a folder with ``noisy`` and ``clean``, or a JSON list; planes.
+        Pairs: a folder with ``noisy`` and ``clean``, or a JSON list (planes only).
     out : path
         Folder of the results, made if missing.
     data_root : path, optional
         What the paths in the JSON are relative to.
     methods : tuple of str
         Out of ``METHODS``, and ids of models that restore or denoise, or paths of their cards (``.json``).
+    n_dims : 2 or 3
+        3: volumes (Z, Y, X). Models of planes see them plane by plane; non-local means, too.
     optics : Optics
-        Of the deconvolution; without a pixel size, Gaussian point spread functions of several widths are tried.
+        Of the deconvolution; without a pixel size, Gaussian point spread functions of several widths are tried, for
+        volumes without blur along Z.
     repeats : 1, 2 or 3
         Applications of models that restore.
     """
@@ -69,6 +72,7 @@ class EvaluateCareRequest:
     out: str | os.PathLike[str] = ""
     data_root: str | os.PathLike[str] | None = None
     methods: tuple[str, ...] = ("noisy", "gaussian", "richardson-lucy")
+    n_dims: Literal[2, 3] = 2
     optics: Optics = field(default_factory=Optics)
     repeats: int = 1
     device: str = "auto"
@@ -88,8 +92,8 @@ class CareEvaluation:
     rows : list of dict
         ``image``, ``group``, ``method``, ``setting`` (chosen by the truth), ``psnr`` (dB), ``ssim`` and ``mae`` (share
         of the range), all after the best affine fit to the clean image and relative to its range from smallest to
-        largest; ``within_half`` (share of pixels whose error, in normalised units, is within σ·ln 2; None without
-        likelihood); ``seconds``.
+        largest, SSIM of volumes as the mean of their planes; ``within_half`` (share of pixels whose error, in
+        normalised units, is within σ·ln 2; None without likelihood); ``seconds``.
     doubts : list of (image, method, DoubtScore)
         Of models that know an uncertainty: how doubt at each of ``SHARES`` agrees with the true errors.
     """
@@ -127,7 +131,7 @@ def run(
     begun = time.monotonic()
     known = {card.id: card for card in list_models() if card.recipe in ("care", "n2v")}
     cards = {method: _card(method, known) for method in request.methods if method not in TITLES}
-    pairs = read_pair_files(request.data, data_root=request.data_root)
+    pairs = read_pair_files(request.data, data_root=request.data_root, n_dims=request.n_dims)
     rows: list[dict[str, Any]] = []
     doubts: list[tuple[str, str, DoubtScore]] = []
     pictures: dict[str, list[Picture]] = {}
@@ -150,11 +154,11 @@ def run(
             )  # fmt: skip
             doubts += [(pair.name, method, one) for one in made.doubts]
             if i in shown:
-                plane = fitted(made.image, pair.clean)[middle_window(pair.clean)]
-                pictures.setdefault(pair.name, []).append(Picture(title, plane, limits=_limits(pair.clean)))
+                shown_part = _middle(fitted(made.image, pair.clean))
+                pictures.setdefault(pair.name, []).append(Picture(title, shown_part, limits=_limits(pair.clean)))
     for i in shown:
         clean = pairs[i].clean
-        pictures[pairs[i].name].append(Picture("clean", clean[middle_window(clean)], limits=_limits(clean)))
+        pictures[pairs[i].name].append(Picture("clean", _middle(clean), limits=_limits(clean)))
     return CareEvaluation(rows=rows, doubts=doubts, pictures=pictures, seconds=time.monotonic() - begun)
 
 
@@ -175,6 +179,16 @@ def _card(method: str, known: Mapping[str, ModelCard]) -> ModelCard:
 def _shown(pairs: Sequence[LearningPair]) -> tuple[int, ...]:
     """Pairs to show: all exposures of the first sample, four at most."""
     return tuple(i for i, pair in enumerate(pairs) if pair.group == pairs[0].group)[:4]
+
+
+def _middle(image: NDArray[Any]) -> NDArray[Any]:
+    """Of a plane its middle, of a volume that of its middle plane."""
+    plane = image[len(image) // 2] if image.ndim == 3 else image
+    return plane[middle_window(plane)]
+
+
+def _axes_of(pair: LearningPair) -> str:
+    return "ZYX"[-pair.poor.ndim :]
 
 
 def _limits(clean: Plane) -> tuple[float, float]:
@@ -205,7 +219,7 @@ def _denoising(request: EvaluateCareRequest, method: str) -> Any:
     opened = denoise.open_denoiser(method, request.device, request.precision)
 
     def apply(pair: LearningPair) -> _Made:
-        return _Made(denoise.apply(denoise.DenoiseRequest(image=pair.poor, axes="YX"), opened).image)
+        return _Made(denoise.apply(denoise.DenoiseRequest(image=pair.poor, axes=_axes_of(pair)), opened).image)
 
     return apply
 
@@ -217,14 +231,14 @@ def _restoring(request: EvaluateCareRequest, method: str) -> Any:
     from napari_cellenhance.workflows import restore
 
     opened = restore.open_restorer(method, request.device, request.precision)
-    if opened.restorer.n_dims != 2:
-        raise ParameterError(f"the model {method!r} restores volumes; only planes are scored here")
+    if opened.restorer.n_dims > request.n_dims:
+        raise ParameterError(f"the model {method!r} restores volumes, and planes are scored here; score volumes (--3d)")
     card = opened.card.normalization
     recipe = opened.card.training.get("recipe")
     is_matched = isinstance(recipe, dict) and recipe.get("clean_scale") == "poor"
 
     def apply(pair: LearningPair) -> _Made:
-        job = restore.RestoreRequest(image=pair.poor, axes="YX", repeats=request.repeats)
+        job = restore.RestoreRequest(image=pair.poor, axes=_axes_of(pair), repeats=request.repeats)
         found = restore.apply(job, opened)
         note = f"{request.repeats} times" if request.repeats > 1 else ""
         if found.uncertainty is None:
@@ -260,20 +274,21 @@ def _deconvolved(pair: LearningPair, optics: Optics) -> tuple[Plane, str]:
             richardson_lucy(unit, psf, num_iter=n, clip=False, filter_epsilon=1e-6),  # type: ignore[no-untyped-call]
             np.float32,
         )
-        for name, psf in _psfs(optics).items()
+        for name, psf in _psfs(optics, pair.poor.ndim).items()
         for n in _ITERATIONS
     }
     return best_of(found, pair.clean)
 
 
-def _psfs(optics: Optics) -> dict[str, NDArray[np.float64]]:
+def _psfs(optics: Optics, n_dims: int) -> dict[str, NDArray[np.float64]]:
     from napari_cellenhance.core.microscope import point_spread
 
     if optics.pixel_um and optics.kind != "none":
-        return {f"{optics.kind} of the objective": point_spread(optics)}
+        return {f"{optics.kind} of the objective": point_spread(optics, 3 if n_dims == 3 else 2)}
     # σ = 0.21·λ/NA, so these units make it one pixel.
     wide = {sigma: Optics(na=0.21, wavelength_um=1.0, pixel_um=1.0 / sigma) for sigma in _SIGMAS_PX}
-    return {f"σ {sigma:g} px": point_spread(one) for sigma, one in wide.items()}
+    flat = {f"σ {sigma:g} px": point_spread(one) for sigma, one in wide.items()}
+    return {name: psf[None] if n_dims == 3 else psf for name, psf in flat.items()}
 
 
 # --- telling it -------------------------------------------------------------------------------
