@@ -177,6 +177,19 @@ def test_tiffs_of_other_programs_by_region(
         np.testing.assert_array_equal(image.levels[0][2, 5:30, 8:20], whole.image[2, 5:30, 8:20])
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="resident pages are told by Linux alone")
+def test_no_page_of_a_tiff_that_was_read_stays_in_memory(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 9999, (2048, 512)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "plain.tif", image)
+    with open_lazily(tmp_path / "plain.tif") as lazy:
+        read = [lazy.levels[0][start : start + 256] for start in range(0, 2048, 256)]
+        mapped = Path("/proc/self/smaps").read_text(encoding="utf-8").split("plain.tif")[1:]
+        assert mapped, "the file is no longer mapped; measure in another way"
+        assert sum(int(part.split("Rss:")[1].split()[0]) for part in mapped) == 0  # kB; 2048 of them otherwise
+        np.testing.assert_array_equal(np.concatenate(read), image)
+    np.testing.assert_array_equal(np.concatenate(read), image)  # pixels of their own: the file may be closed
+
+
 def test_an_error_of_the_reader_is_not_one_of_the_file(tmp_path: Path, volume: NDArray[np.uint16]) -> None:
     path = write(tmp_path / "a.tif", volume, "CZYX", dtype="keep")
     with pytest.raises(ParameterError, match="mine"), open_lazily(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class LazyPixels:
         asked: list[int | slice] = [0] * len(self._stored.shape)
         for place, part in zip(self._order, index, strict=True):
             asked[place] = part
-        pixels = np.asarray(self._stored[tuple(asked)])
+        pixels = _in_memory(self._stored, tuple(asked))
         kept = [place for place, part in zip(self._order, index, strict=True) if isinstance(part, slice)]
         pixels = pixels.transpose([sorted(kept).index(place) for place in kept])
         return pixels if self._convert is None else self._convert(pixels)
@@ -62,6 +63,17 @@ class LazyPixels:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All of it in memory."""
         return self[()].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+def _in_memory(stored: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Pixels of their own; of a mapped file no page stays, or the program would grow to the size of the file."""
+    if not isinstance(stored, np.memmap):
+        return np.asarray(stored[index])
+    pixels = np.array(stored[index], subok=False)
+    mapped = stored._mmap  # type: ignore[attr-defined]
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
