@@ -14,6 +14,7 @@ import tifffile
 from napari_cellenhance.core.crops import Background, CropSet, ObjectCrop
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.synthetic_pairs import SceneSettings
+from napari_cellenhance.workflows import _evaluate_semantic_movies
 from napari_cellenhance.workflows._evaluate_semantic_data import MovieSpec, read_spec
 from napari_cellenhance.workflows._evaluate_semantic_methods import (
     Lesson,
@@ -26,7 +27,7 @@ from napari_cellenhance.workflows._evaluate_semantic_methods import (
     tuned,
 )
 from napari_cellenhance.workflows._evaluate_semantic_mixtures import score_mixtures
-from napari_cellenhance.workflows._evaluate_semantic_movies import score_movies
+from napari_cellenhance.workflows._evaluate_semantic_movies import scene_finder, score_movies
 from napari_cellenhance.workflows._evaluate_semantic_scenes import (
     LEVELS,
     Composer,
@@ -269,7 +270,7 @@ def test_what_was_trained_is_not_trained_again(request_: EvaluateSemanticRequest
     told: list[Progress] = []
     second = run(part, on_progress=told.append)
     assert second.is_complete and second.n_found == len(first.cells)
-    assert len(second.cells) == 2 + 2
+    assert len(second.cells) == 2 + 3
     third = run(part)
     assert third.n_found == len(third.cells) == len(second.cells)
     assert to_markdown(third) == to_markdown(second)
@@ -292,6 +293,22 @@ def test_every_part_and_method_has_its_row(request_: EvaluateSemanticRequest, tm
     picture = Path(request_.out) / "pictures.png"
     assert picture.stat().st_size > 10_000
     assert not list(Path(request_.out).rglob("*.tmp*"))
+
+
+def test_one_filter_of_movies_sees_those_to_test_on_too(
+    request_: EvaluateSemanticRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[list[bytes]] = []
+
+    def see(layers: Any, *_: Any, **__: Any) -> None:
+        learned.append([np.asarray(layer.image).tobytes() for layer in layers])
+
+    monkeypatch.setattr(_evaluate_semantic_movies, "_learned", see)
+    train, test = [_movie(0), _movie(1)], [_movie(2)]
+    for method in ("semantic", "own"):
+        scene_finder(method, train, test, request_, 0, on_step=lambda _: None, is_cancelled=lambda: False)
+    assert learned[0] == [movie.frames.tobytes() for movie in train]
+    assert learned[1] == [movie.frames.tobytes() for movie in (*train, *test)]
 
 
 def test_a_curve_over_the_number_of_crops(request_: EvaluateSemanticRequest) -> None:

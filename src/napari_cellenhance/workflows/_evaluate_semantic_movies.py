@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MOVIE_METHODS", "make_movies", "of_file", "scene_finder", "score_movies"]
 
-MOVIE_METHODS: Final = {"median": "temporal median of the movie", "semantic": "semantic filter, single frames"}
+MOVIE_METHODS: Final = {
+    "median": "temporal median of the movie",
+    "semantic": "semantic filter, learned from other movies",
+    "own": "semantic filter, learned from these movies, too",
+}
 _DEPTHS = (0.05, 0.1, 0.15, 0.2, 0.3)
 _SIZES_PX = (9, 25, 50)
 
@@ -45,13 +49,18 @@ def make_movies(stage: Stage, request: EvaluateSemanticRequest) -> tuple[list[Sy
 
 
 def scene_finder(
-    method: str, movies: Sequence[SyntheticMovie], request: EvaluateSemanticRequest, seed: int,
-    *, on_step: Callable[[int], None], is_cancelled: Callable[[], bool],
+    method: str, train: Sequence[SyntheticMovie], test: Sequence[SyntheticMovie], request: EvaluateSemanticRequest,
+    seed: int, *, on_step: Callable[[int], None], is_cancelled: Callable[[], bool],
 ) -> Scenes | None:  # fmt: skip
-    """The median needs no training; None after a cancel."""
+    """What a method makes of frames; None after a cancel.
+
+    The median needs no training. "own" learns from the movies to test on as well, as one does in use: no labels are
+    needed for it.
+    """
     if method == "median":
         return lambda frames: np.repeat(temporal_median(frames)[None], len(frames), axis=0)
-    layers = tuple(NoisyLayer(name=f"movie {i}", image=one.frames, axes="TYX") for i, one in enumerate(movies))
+    seen = (*train, *test) if method == "own" else train
+    layers = tuple(NoisyLayer(name=f"movie {i}", image=one.frames, axes="TYX") for i, one in enumerate(seen))
     return _learned(layers, request, seed, on_step, is_cancelled, low=0.0, high=TOP, polarity="bright")
 
 

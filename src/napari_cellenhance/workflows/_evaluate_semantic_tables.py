@@ -231,7 +231,7 @@ def _rows_of_movies(task: str, shown: Mapping[str, Mapping[str, NDArray[Any]]]) 
         Picture("objects (white: never move)", (known["labels"] > 0) + 1.0 * known["still"]),
     ]  # fmt: skip
     for method, example in shown.items():
-        name = "median" if method == "median" else "filter"
+        name = {"median": "median", "own": "filter of these movies"}.get(method, "filter")
         row += [
             Picture(f"{name}: scene", example["scene"], limits=limits),
             Picture(f"{name}: objects", 1.0 * (example["found"] > 0)),

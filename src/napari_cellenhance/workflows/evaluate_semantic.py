@@ -79,7 +79,7 @@ class EvaluateSemanticRequest:
     parts : tuple of str
         Out of "mixtures", "channels", "movies".
     methods : tuple of str
-        Out of ``METHODS``; of movies the semantic filter and the temporal median are always compared.
+        Out of ``METHODS``; of movies the temporal median and two semantic filters are always compared.
     movies : tuple of path
         Real movies, to look at only: their truth is not known.
     movie_axes : str
@@ -333,7 +333,7 @@ def _of_movies(request: EvaluateSemanticRequest, stage: Stage) -> Callable[[int]
 
     def work(cell: Cell, on_step: Callable[[int], None], is_cancelled: IsCancelled) -> Cell | None:
         train, test = movies()
-        find = scene_finder(cell.method, train, request, cell.seed, on_step=on_step, is_cancelled=is_cancelled)
+        find = scene_finder(cell.method, train, test, request, cell.seed, on_step=on_step, is_cancelled=is_cancelled)
         if find is None:
             return None
         scores, setting, example = score_movies(find, train, test)
