@@ -48,8 +48,8 @@ def main() -> None:
         for part in options.parts:
             report[part] = _RUN[part](options, Path(scratch))
             print("\n".join(_table(part, report[part])), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            if options.json:  # after each part: an hour is too much to lose
+                options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

@@ -247,7 +247,9 @@ def _client(distributed: Any, cluster: Cluster) -> Iterator[Any]:
     with (
         # Memory is our own matter: the nanny would end a worker that comes near its limit.
         # Nor is a worker given up that needs long to start again: the default, 15 s, is short for a busy machine.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": threads, "distributed.deploy.lost-worker-timeout": "1h"}),
+        dask.config.set(
+            {"distributed.nanny.pre-spawn-environ": threads, "distributed.deploy.lost-worker-timeout": "1h"}
+        ),
         distributed.LocalCluster(
             n_workers=cluster.n_workers,
             threads_per_worker=1,
