@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_cellenhance.core.recipes.protocol import Checkpoint
 from napari_cellenhance.core.tiling import Region, split
 from napari_cellenhance.workflows import _large_source, _planes, catalog
 from napari_cellenhance.workflows._engine import Engine
+from napari_cellenhance.workflows._grey_filter import GreyFilter, is_grey
 from napari_cellenhance.workflows._large_source import LargeSource, Measured, PlaneStore
 from napari_cellenhance.workflows._planes import PlaneIndex
 from napari_cellenhance.workflows._segment_filter import is_segmenting
@@ -55,7 +57,7 @@ class BlockStore:
     axes: str
     block_px: int
     chunk_px: int
-    dtype: Literal["float32", "uint8", "uint16"] | None
+    dtype: Literal["float32", "uint8", "uint16", "same"] | None
     is_exact: bool = False
 
     def regions(self, level: int) -> list[Region]:
@@ -72,8 +74,11 @@ class BlockStore:
             Disk full, say.
         """
         from napari_cellenhance.io.pixels import convert
+        from napari_cellenhance.workflows._file_results import as_dtype
 
-        if level == 0 and self.dtype is not None:
+        if level == 0 and self.dtype == "same":
+            image = as_dtype(image, self.store.levels[0].dtype)
+        elif level == 0 and self.dtype is not None:
             image = image.astype(self.dtype) if self.is_exact else convert(image, self.dtype)[0]
         leading = self._leading(index)
         self.store.write(level, [*leading, region.y0, region.x0], image.reshape(*[1] * len(leading), *image.shape))
@@ -154,16 +159,24 @@ class PlaneMaker:
             Of a stack; None calibrates on this plane.
         """
         engine = self.engine
+        grey = GreyFilter.of(self.spec.info.id) if is_grey(self.spec.info.id) else None
         if engine is None or measured is None:
             yield lambda region: self.source.read(index, region)
         elif measured.normalizer.is_flat:
-            yield lambda region: np.zeros(region.shape, np.float32)
+            yield partial(self._flat, grey, index)
         else:
             with self._room(1) as (base,):
-                self._fill(index, base, measured)
+                is_even = self._fill(index, base, measured)
+                if is_even and grey is not None and grey.keeps_even(self.settings.statistics):
+                    yield partial(self._flat, grey, index)
+                    return
                 if calibration is None:
                     calibration = engine.attempt(lambda opened, _: opened.enhancer.calibrate([base], self.checkpoint))
                 yield lambda region: self._render(engine, index, base, measured, calibration, region)
+
+    def _flat(self, grey: GreyFilter | None, index: PlaneIndex, region: Region) -> NDArray[np.float32]:
+        """Region of a plane in which there is nothing to see."""
+        return np.zeros(region.shape, np.float32) if grey is None else grey.untouched(self.source.read(index, region))
 
     def _render(
         self,
@@ -183,16 +196,23 @@ class PlaneMaker:
                 region=region, tile_px=min(tile_px, self.block_px), checkpoint=self.checkpoint,
             ).image
         )  # fmt: skip
+        if is_grey(self.spec.info.id):
+            image = GreyFilter.of(self.spec.info.id).in_grey(image, measured.normalizer)
         if measured.n_bad and not is_segmenting(self.spec.info.id):
             image[self.source.bad(index, region)] = np.nan
         self.planes.let_go()
         return image
 
-    def _fill(self, index: PlaneIndex, base: NDArray[np.float32], measured: Measured) -> None:
+    def _fill(self, index: PlaneIndex, base: NDArray[np.float32], measured: Measured) -> bool:
+        """Write the normalised plane; True where it has one single value."""
+        low, high = np.inf, -np.inf
         for tile in split(base.shape, _large_source.READ_PX, 0):
             self.checkpoint()
-            base[tile.core.slices] = self.source.base(index, tile.core, measured)
+            part = self.source.base(index, tile.core, measured)
+            base[tile.core.slices] = part
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
             self.planes.let_go()
+        return low == high
 
     @contextmanager
     def _room(self, n_planes: int) -> Iterator[list[NDArray[np.float32]]]:

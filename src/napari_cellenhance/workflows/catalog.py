@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_cellenhance.core.errors import ModelNotFoundError
 from napari_cellenhance.core.recipes.classical import CLASSICAL
 from napari_cellenhance.core.recipes.protocol import Enhancer, FilterInfo, StrengthInfo
+from napari_cellenhance.workflows._grey_filter import GreyEnhancer, GreyFilter, describe_grey, is_grey
 from napari_cellenhance.workflows._segment_filter import SegmentFilter, describe_segmenting, is_segmenting
 from napari_cellenhance.zoo.manifest import ModelCard, list_models
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
 
-__all__ = ["FilterSpec", "OpenedFilter", "describe", "info_of", "list_filters", "open_enhancer"]
+__all__ = ["FilterSpec", "OpenedFilter", "describe", "info_of", "is_filter", "list_filters", "open_enhancer"]
 
 CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": True}
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
@@ -111,11 +112,12 @@ def list_filters() -> tuple[FilterInfo, ...]:
 
 def _filter_cards() -> tuple[ModelCard, ...]:
     """Models that enhance single planes, by method: a segmenting model without learned filters is none of them."""
-    cards = [card for card in list_models() if _is_filter(card)]
+    cards = [card for card in list_models() if is_filter(card)]
     return tuple(sorted(cards, key=lambda card: [*_GROUPS].index(card.recipe)))
 
 
-def _is_filter(card: ModelCard) -> bool:
+def is_filter(card: ModelCard) -> bool:
+    """Whether a model enhances single planes of one channel."""
     match card.recipe:
         case "aep":
             return _n_filters(card) > 0
@@ -147,6 +149,8 @@ def describe(filter_id: str) -> FilterSpec:
 
     if is_segmenting(filter_id):  # a filter of large images only, in no list
         return describe_segmenting(filter_id)
+    if is_grey(filter_id):  # nor this one
+        return describe_grey(filter_id)
     for card in _filter_cards():
         if card.id == filter_id:
             return _model_spec(card)
@@ -198,6 +202,9 @@ def open_enhancer(
 
         loaded = load_segmenter(SegmentFilter.of(filter_id).model_id, device, precision, cache_folder=cache_folder)
         return _assemble(spec, loaded.module, loaded.choice, memory_limit_mb)
+    if is_grey(filter_id):
+        found = GreyFilter.of(filter_id).load(device, precision, cache_folder)
+        return _assemble(spec, found.module, found.choice, memory_limit_mb)
     from napari_cellenhance.zoo.cache import cache_dir
     from napari_cellenhance.zoo.weights import load_model
 
@@ -227,6 +234,8 @@ def _assemble(spec: FilterSpec, module: Any, choice: DeviceChoice, memory_limit_
         from napari_cellenhance.workflows._segmenters import segmenter_of
 
         enhancer = ClassesEnhancer(segmenter_of(spec.card, module, choice), spec.info)
+    elif is_grey(spec.info.id):
+        enhancer = GreyEnhancer(module, spec.card, spec.info, choice)
     elif spec.card.recipe == "aep":
         from napari_cellenhance.core.recipes.aep_enhancer import AEPEnhancer
 

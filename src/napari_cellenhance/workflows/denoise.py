@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_DENOISER",
+    "DENOISERS",
     "DenoiseRequest",
     "DenoiseResult",
     "OpenedDenoiser",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 DEFAULT_DENOISER = "n2v2-fluorescence"
-_DENOISERS = Kind(recipes=("n2v",), name="denoiser")
+DENOISERS = Kind(recipes=("n2v",), name="denoiser")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ class OpenedDenoiser:
 
 def list_denoisers() -> tuple[ModelCard, ...]:
     """Models that denoise: those of the manifest, then the user's."""
-    return _DENOISERS.all()
+    return DENOISERS.all()
 
 
 def open_denoiser(
@@ -144,7 +145,7 @@ def open_denoiser(
     """
     from napari_cellenhance.core.recipes.denoiser import Denoiser
 
-    found = _DENOISERS.load(model_id, device, precision, cache_folder)
+    found = DENOISERS.load(model_id, device, precision, cache_folder)
     return OpenedDenoiser(card=found.card, denoiser=Denoiser(found.module, found.choice), choice=found.choice)
 
 

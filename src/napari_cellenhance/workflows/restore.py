@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_REPEATS",
+    "RESTORERS",
     "OpenedRestorer",
     "RestoreRequest",
     "RestoreResult",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 MAX_REPEATS = 3
-_RESTORERS = Kind(
+RESTORERS = Kind(
     recipes=("care",), name="restoration model", advice="train one with 'cellenhance train care'"
 )  # fmt: skip
 
@@ -126,7 +127,7 @@ class OpenedRestorer:
 
 def list_restorers() -> tuple[ModelCard, ...]:
     """Models that restore: those of the manifest, then the user's."""
-    return _RESTORERS.all()
+    return RESTORERS.all()
 
 
 def scale_factor_of(card: ModelCard) -> float:
@@ -157,7 +158,7 @@ def open_restorer(
     """
     from napari_cellenhance.core.recipes.restorer import Restorer
 
-    found = _RESTORERS.load(model_id, device, precision, cache_folder)
+    found = RESTORERS.load(model_id, device, precision, cache_folder)
     restorer = Restorer(found.module, found.choice, scale_factor_of(found.card))
     return OpenedRestorer(card=found.card, restorer=restorer, choice=found.choice)
 

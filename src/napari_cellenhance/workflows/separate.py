@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.recipes.separator import Separator
 
 __all__ = [
-    "MOVING", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of", "card_of",
+    "MOVING", "SEPARATORS", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of", "card_of",
     "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run",
 ]  # fmt: skip
 
-_SEPARATORS = Kind(
+SEPARATORS = Kind(
     recipes=("semantic",), name="semantic filter", advice="train one with 'cellenhance train semantic'"
 )  # fmt: skip
 MOVING = CleanOptions(method="manual", threshold_value=10 / 255, n_openings=0, split_touching=False, min_size_px=250)
@@ -154,7 +154,7 @@ class OpenedSeparator:
 
 def list_separators() -> tuple[ModelCard, ...]:
     """Models that keep one kind of object, or what moves: those of the manifest, then the user's."""
-    return _SEPARATORS.all()
+    return SEPARATORS.all()
 
 
 def is_of_movies(card: ModelCard) -> bool:
@@ -183,7 +183,7 @@ def open_separator(
     """
     from napari_cellenhance.core.recipes.separator import Separator
 
-    found = _SEPARATORS.load(model_id, device, precision, cache_folder)
+    found = SEPARATORS.load(model_id, device, precision, cache_folder)
     return OpenedSeparator(card=found.card, separator=Separator(found.module, found.choice), choice=found.choice)
 
 
@@ -197,7 +197,7 @@ def card_of(model_id: str) -> ModelCard:
     ManifestError
         A file that is no card.
     """
-    return _SEPARATORS.card_of(model_id)
+    return SEPARATORS.card_of(model_id)
 
 
 def run(

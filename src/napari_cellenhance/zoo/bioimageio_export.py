@@ -72,11 +72,11 @@ def export_package(
     _check(card)
     at = _strength(card, strength)
     network = load_model(card)
-    steps, log = _steps_before(card)
+    steps, before = _steps_before(card)
     names = {one.value: one.name for one in card.classes}
-    function = plane_function(network, strength=at, classes=names, log=log)
+    function = plane_function(network, strength=at, classes=names, before=before)
     given = _test_image(image, function.least_px, function.grid_px)
-    wanted = function.run(_prepared(card, given, log is not None))
+    wanted = function.run(_prepared(card, given, before is not None))
     weights, script = resolve(card.file).read_bytes(), function.torchscript()
     files = {
         "weights.torchscript": script, "test_input.npy": _npy(given[None, None]), "test_output.npy": _npy(wanted[None]),
@@ -113,7 +113,7 @@ def _strength(card: ModelCard, strength: float | None) -> float:
 
 
 def _steps_before(card: ModelCard) -> tuple[list[dict[str, Any]], Any]:
-    """Processing of the description, and the logarithm that has to go into the network because it has no name."""
+    """Processing of the description, and what has to go into the network because it has no name there."""
     name, settings = card.normalization.name, card.normalization.parameters
     axes = ["channel", "y", "x"]
     match name:
@@ -135,6 +135,10 @@ def _steps_before(card: ModelCard) -> tuple[list[dict[str, Any]], Any]:
             low, high = float(settings["low"]), float(settings["high"])
             a, b = np.log1p(low), np.log1p(high)
             return [], lambda x: (torch.log1p(x.clamp(min=low)) - a) / (b - a)
+        case "p99":
+            from napari_cellenhance.core.models.exported import by_99th_percentile
+
+            return [], by_99th_percentile
         case _:
             raise ParameterError(f"grey values normalised by {name!r} have no counterpart in packages of the zoo")
 

@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from napari_cellenhance.core.models.semantic_unet import RADIUS_PX as SEMANTIC_R
 from napari_cellenhance.core.models.semantic_unet import SemanticUNet
 from napari_cellenhance.core.models.voidseg import VoidSegNetwork
 
-__all__ = ["PlaneFunction", "plane_function"]
+__all__ = ["PlaneFunction", "by_99th_percentile", "plane_function"]
 
 _NUNET_SCALE, _NUNET_GRID_PX, _NUNET_RADIUS_PX = 255.0, 4, 96
 """Sides of a NU-Net's input are multiples of the grid; a pixel of a frozen one sees less far than the radius."""
@@ -88,8 +88,26 @@ class _Function(nn.Module):
         return self._call(self.network, x if self._prepare is None else self._prepare(x))
 
 
+def _by_99th_percentile(x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    position = 0.99 * float(flat.shape[1] - 1)
+    below = int(position)
+    share = position - float(below)
+    white = flat.kthvalue(below + 1, dim=1)[0].double()
+    if share > 0.0:
+        white = white * (1.0 - share) + flat.kthvalue(below + 2, dim=1)[0].double() * share
+    white = white.reshape(-1, 1, 1, 1)
+    scaled = (x.double() / white).float()
+    return torch.where(white > 0.0, scaled, torch.zeros_like(scaled))
+
+
+by_99th_percentile: Callable[[Tensor], Tensor] = torch.jit.script_if_tracing(_by_99th_percentile)  # type: ignore[no-untyped-call]
+"""Planes (N, C, Y, X) by the 99th percentile of each; zeros where it is not above 0, as our own normaliser gives. It is
+compiled into an export, not traced, so that the rank is that of the plane at hand."""
+
+
 def plane_function(
-    module: nn.Module, *, strength: float = 1.0, classes: Mapping[int, str] | None = None, log: Any = None
+    module: nn.Module, *, strength: float = 1.0, classes: Mapping[int, str] | None = None, before: Any = None
 ) -> PlaneFunction:
     """Function of a trained network; the network is not copied.
 
@@ -100,8 +118,9 @@ def plane_function(
         Of a NU-Net: where its slider stands. Of others: the share of the result, which is left to who uses it.
     classes : mapping of int to str, optional
         Names of the classes of a segmenting network, by increasing value.
-    log : callable, optional
-        Applied to the input before; a logarithm has no name in packages.
+    before : callable, optional
+        Applied to the input first: scalings that have no name in packages. With :func:`by_99th_percentile` a pixel
+        depends on all others.
 
     Raises
     ------
@@ -114,35 +133,35 @@ def plane_function(
             is_local = isinstance(module, NUNet) and module.norm == "frozen"
             fixed = _FixedNUNet(module, strength) if isinstance(module, NUNet) else _FixedBlend(module, strength)
             halo = _NUNET_RADIUS_PX if is_local else 0
-            made = PlaneFunction(_Function(fixed, _as_it_is, log), _NUNET_GRID_PX, halo, ("enhanced",))
+            made = PlaneFunction(_Function(fixed, _as_it_is, before), _NUNET_GRID_PX, halo, ("enhanced",))
         case DenoisingNetwork():
             _check(module.n_dims, module.n_channels)
             call = _denoised_by_image if module.statistics == "image" else _denoised
             halo = 0 if module.statistics == "image" else module.radius_px
-            made = PlaneFunction(_Function(module, call, log), module.grid_px, halo, ("denoised",))
+            made = PlaneFunction(_Function(module, call, before), module.grid_px, halo, ("denoised",))
         case CSBUNet():
             settings = module.settings
             _check(settings.n_dims, settings.n_in)
             names = ("restored", "scale") if module.is_probabilistic else ("restored",)
-            made = PlaneFunction(_Function(module, _as_it_is, log), settings.grid_px, settings.radius_px, names)
+            made = PlaneFunction(_Function(module, _as_it_is, before), settings.grid_px, settings.radius_px, names)
         case SemanticUNet():
             _check(2, module.n_in)
             names = ("wanted", *(f"layer {i + 2}" for i in range(module.n_out - 1)))
-            made = PlaneFunction(_Function(module, _as_it_is, log), SEMANTIC_GRID_PX, SEMANTIC_RADIUS_PX, names)
+            made = PlaneFunction(_Function(module, _as_it_is, before), SEMANTIC_GRID_PX, SEMANTIC_RADIUS_PX, names)
         case AEP():
-            made = PlaneFunction(_Function(module, _aep, log), AEP_GRID_PX, module.radius_px, names)
+            made = PlaneFunction(_Function(module, _aep, before), AEP_GRID_PX, module.radius_px, names)
         case VoidSegNetwork():
             has_statistics = module.denoiser is not None and module.denoiser.statistics == "image"
             extra = 0 if module.denoiser is None else module.denoiser.radius_px
             halo = 0 if has_statistics else module.unet.settings.radius_px + extra
             grid = max(module.unet.settings.grid_px, 1 if module.denoiser is None else module.denoiser.grid_px)
-            made = PlaneFunction(_Function(module, _voidseg, log), grid, halo, names)
+            made = PlaneFunction(_Function(module, _voidseg, before), grid, halo, names)
         case _:
             raise ParameterError(
                 "this kind of model gives stars or other things that are no image; it cannot be exported as a package"
             )
     made.module.eval()
-    return made
+    return replace(made, halo_px=0) if before is by_99th_percentile else made
 
 
 def _check(n_dims: int, n_channels: int) -> None:
