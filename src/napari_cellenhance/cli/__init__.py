@@ -25,6 +25,7 @@ from napari_cellenhance.cli import profile as profiling
 from napari_cellenhance.cli import restore as restoring
 from napari_cellenhance.cli import run as running
 from napari_cellenhance.cli import semantic as separating
+from napari_cellenhance.cli.options import Blocks, Chunk, OmeZarr
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -182,11 +183,9 @@ def enhance(
     memory_limit: Annotated[
         int, typer.Option(min=100, metavar="MB", help="Memory to keep to; of the whole program for .ome.zarr.")
     ] = _ENHANCE.memory_limit_mb,
-    chunk: Annotated[int | None, typer.Option(help="For .ome.zarr: side of a chunk, in pixels. [default: 512]")] = None,
-    ome_zarr: Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")] = "0.5",
-    blocks: Annotated[
-        bool, typer.Option("--blocks", help="Block by block, as for .ome.zarr; for TIFFs larger than the memory.")
-    ] = False,
+    chunk: Chunk = None,
+    ome_zarr: OmeZarr = "0.5",
+    blocks: Blocks = False,
     scheduler: Scheduler = "",
     workers: Workers = 0,
     dtype: Annotated[

@@ -7,16 +7,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_cellenhance.cli import large
 from napari_cellenhance.cli.options import (
     Average,
     AxesInFile,
+    Blocks,
     Channels,
+    Chunk,
     DataRoot,
     Depth,
     FinerSettings,
     Install,
     KeepWeights,
+    MemoryLimit,
     ModelId,
+    OmeZarr,
     Overwrite,
     Patch,
     PatchesPerUpdate,
@@ -50,6 +55,8 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
+from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
 from napari_cellenhance.workflows.train_n2v import N2VRequest
 
@@ -161,6 +168,12 @@ def denoise(
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type: float32, or that of the file, rounded.")
     ] = "float32",
+    memory_limit: MemoryLimit = 2000,
+    chunk: Chunk = None,
+    ome_zarr: OmeZarr = "0.5",
+    blocks: Blocks = False,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     report: Report = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -174,6 +187,16 @@ def denoise(
         image=None, axes=axes, model_id=model, channels=parse_channels(channels), statistics=statistics,
         symmetries=8 if average else 1, device=device, precision=precision, tile_px=tile,
     )  # fmt: skip
+    cluster = cluster_of(scheduler, workers)
+    if blocks or cluster is not None or large.is_large(sources, target):
+        if report is not None:
+            raise ParameterError("a report cannot go with blocks or .ome.zarr; leave it out")
+        large.grey_large(
+            sources, target, settings, step="denoise", n_times=settings.symmetries, dtype=dtype,
+            memory_limit_mb=memory_limit, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet,
+            cluster=cluster,
+        )  # fmt: skip
+        return
     request = denoise_files.DenoiseFilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, overwrite=overwrite
     )

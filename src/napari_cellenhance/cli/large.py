@@ -1,4 +1,4 @@
-"""Enhancing and segmenting an image larger than memory, from OME-Zarr or TIFF to OME-Zarr or tiled OME-TIFF."""
+"""Images larger than memory, enhanced, denoised, segmented: OME-Zarr or TIFF in, OME-Zarr or tiled OME-TIFF out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from napari_cellenhance.cli.words import Debug, ProgressLine, Quiet, leave, stop
 from napari_cellenhance.core.errors import ParameterError
 
 if TYPE_CHECKING:
+    from napari_cellenhance.workflows._grey_filter import GreyStep
     from napari_cellenhance.workflows.cluster import Cluster
+    from napari_cellenhance.workflows.denoise import DenoiseRequest
     from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult
     from napari_cellenhance.workflows.large_labels import LargeLabelsRequest
     from napari_cellenhance.workflows.requests import EnhanceRequest
+    from napari_cellenhance.workflows.restore import RestoreRequest
     from napari_cellenhance.workflows.segment_model import SegmentModelRequest
+    from napari_cellenhance.workflows.separate import SeparateRequest
 
-__all__ = ["enhance_large", "is_large", "objects", "segment_large"]
+__all__ = ["enhance_large", "grey_large", "is_large", "objects", "segment_large"]
 
 
 def is_large(sources: Sequence[str], target: str) -> bool:
@@ -109,6 +113,46 @@ def segment_large(
     _run(pieces, found, keeps_image=False, quiet=quiet)
 
 
+def grey_large(
+    sources: Sequence[str],
+    target: str,
+    settings: DenoiseRequest | RestoreRequest | SeparateRequest,
+    *,
+    step: GreyStep,
+    n_times: int = 1,
+    has_uncertainty: bool = False,
+    dtype: Literal["float32", "same"],
+    memory_limit_mb: int,
+    chunk_px: int | None,
+    version: Literal["0.4", "0.5"],
+    overwrite: bool,
+    quiet: bool,
+    cluster: Cluster | None = None,
+) -> None:
+    """Denoise, restore or separate a large image, in its own grey values; of a restoration the uncertainty, too."""
+    from napari_cellenhance.workflows import large_grey, large_images
+
+    request = large_grey.grey_request(
+        _only_one(sources), target, settings, step, n_times=n_times, dtype=dtype, memory_limit_mb=memory_limit_mb,
+        version=version, overwrite=overwrite, cluster=cluster, chunk_px=chunk_px or large_images.DEFAULT_CHUNK_PX,
+    )  # fmt: skip
+    beside = large_grey.uncertainty_of(request) if has_uncertainty else None
+    if beside is None:
+        _run(request, None, quiet=quiet)
+        return
+    if not quiet:
+        typer.echo(
+            f"note: The uncertainty goes to {beside.target}, by a second pass through the network; --no-uncertainty "
+            "leaves it out.",
+            err=True,
+        )
+    if not large_grey.is_there(request, beside):
+        _run(request, None, quiet=quiet)
+    elif not quiet:
+        typer.echo(f"note: {target} is there already, made in the same way.", err=True)
+    _run(beside, None, quiet=quiet, has_recipe=False)
+
+
 def _only_one(sources: Sequence[str]) -> str:
     from napari_cellenhance.io.lazy_images import is_zarr
 
@@ -119,7 +163,14 @@ def _only_one(sources: Sequence[str]) -> str:
     return sources[0]
 
 
-def _run(image: LargeRequest, labels: LargeLabelsRequest | None, *, quiet: bool, keeps_image: bool = True) -> None:
+def _run(
+    image: LargeRequest,
+    labels: LargeLabelsRequest | None,
+    *,
+    quiet: bool,
+    keeps_image: bool = True,
+    has_recipe: bool = True,
+) -> None:
     from napari_cellenhance.workflows import large_images, large_objects
     from napari_cellenhance.workflows.recipe_files import keep_recipe_beside
 
@@ -136,7 +187,7 @@ def _run(image: LargeRequest, labels: LargeLabelsRequest | None, *, quiet: bool,
             made, found = large_objects.run(
                 image, labels, keeps_image=keeps_image, on_progress=line.show, on_note=note, is_cancelled=is_cancelled
             )
-    told = keep_recipe_beside(made.target) if made.is_complete and keeps_image else ()
+    told = keep_recipe_beside(made.target) if made.is_complete and keeps_image and has_recipe else ()
     last = made if found is None else found
     for warning in dict.fromkeys((*made.warnings, *told, *(() if found is None else found.warnings))):
         note(warning)

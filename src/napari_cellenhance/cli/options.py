@@ -11,8 +11,10 @@ __all__ = [
     "ArePairs",
     "Average",
     "AxesInFile",
+    "Blocks",
     "CareData",
     "Channels",
+    "Chunk",
     "CropsPerUpdate",
     "DataRoot",
     "Depth",
@@ -20,7 +22,9 @@ __all__ = [
     "Install",
     "KeepWeights",
     "LearningRate",
+    "MemoryLimit",
     "ModelId",
+    "OmeZarr",
     "Overwrite",
     "Patch",
     "PatchesPerUpdate",
@@ -50,8 +54,12 @@ ArePairs = Annotated[
 ]
 Average = Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")]
 AxesInFile = Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")]
+Blocks = Annotated[
+    bool, typer.Option("--blocks", help="Block by block, as for .ome.zarr; for TIFFs larger than the memory.")
+]
 CareData = Annotated[Path, typer.Argument(help="Clean images: a file, a folder or a JSON list; see --pairs.")]
 Channels = Annotated[str, typer.Option(help="all, grey, or numbers counted from 0, e.g. 0,2.")]
+Chunk = Annotated[int | None, typer.Option(help="For .ome.zarr: side of a chunk, in pixels. [default: 512]")]
 CropsPerUpdate = Annotated[int, typer.Option(min=1, help="Crops per update.")]
 DataRoot = Annotated[Path | None, typer.Option(help="What the paths in the JSON are relative to.")]
 Depth = Annotated[int, typer.Option(min=1, help="Times that the network halves the resolution.")]
@@ -59,7 +67,11 @@ FinerSettings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=
 Install = Annotated[bool, typer.Option(help="List the model with the others when it is done.")]
 KeepWeights = Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")]
 LearningRate = Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")]
+MemoryLimit = Annotated[
+    int, typer.Option(min=100, metavar="MB", help="For .ome.zarr: memory of the whole program to keep to.")
+]
 ModelId = Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")]
+OmeZarr = Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 Patch = Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")]
 PatchesPerUpdate = Annotated[int, typer.Option(min=1, help="Patches per update.")]
@@ -73,7 +85,7 @@ RunFolder = Annotated[Path, typer.Option(help="Folder for weights, card and curv
 Schedule = Annotated[Literal["plateau", "cosine", "constant"], typer.Option(help="Of the learning rate.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of all random numbers.")]
 Sources = Annotated[
-    list[str], typer.Argument(metavar="IN", help="TIFF, OME-TIFF or PNG file(s), a folder, or a pattern in quotes.")
+    list[str], typer.Argument(metavar="IN", help="TIFF, PNG or OME-Zarr file(s), a folder, or a pattern in quotes.")
 ]
 Statistics = Annotated[
     Literal["plane", "stack"], typer.Option(help="Normalise each plane, or the whole stack alike (no flicker).")
@@ -81,7 +93,9 @@ Statistics = Annotated[
 Steps = Annotated[int, typer.Option(min=0, help="Updates; 0 takes as many as fit into --time.")]
 StepsOfEach = Annotated[int, typer.Option(min=1, help="Updates of each training.")]
 StopAfter = Annotated[int, typer.Option(min=0, help="End early, at this update of the schedule; 0: never.")]
-Target = Annotated[str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), or a folder, made if missing.")]
+Target = Annotated[
+    str, typer.Argument(metavar="OUT", help="File (.ome.tif, .tif), a folder, or .ome.zarr for a large image.")
+]
 Tile = Annotated[int | None, typer.Option(min=8, help="Side of a tile, in pixels.")]
 TimeLimit = Annotated[float, typer.Option(min=0, help="With --steps 0: seconds the training may take.")]
 Title = Annotated[str, typer.Option(help="Name of the model as people read it.")]

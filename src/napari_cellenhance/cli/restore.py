@@ -8,19 +8,24 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from napari_cellenhance.cli import large
 from napari_cellenhance.cli.options import (
     ArePairs,
     Average,
     AxesInFile,
+    Blocks,
     CareData,
     Channels,
+    Chunk,
     DataRoot,
     Depth,
     FinerSettings,
     Install,
     KeepWeights,
     LearningRate,
+    MemoryLimit,
     ModelId,
+    OmeZarr,
     Overwrite,
     Patch,
     PatchesPerUpdate,
@@ -55,6 +60,7 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.microscope import Level, Optics, Preparation, levels_from
 from napari_cellenhance.workflows.evaluate_care import EvaluateCareRequest
@@ -332,6 +338,12 @@ def restore(
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type of the image: float32, or that of the file, rounded.")
     ] = "float32",
+    memory_limit: MemoryLimit = 2000,
+    chunk: Chunk = None,
+    ome_zarr: OmeZarr = "0.5",
+    blocks: Blocks = False,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     report: Report = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -345,6 +357,16 @@ def restore(
         image=None, axes=axes, model_id=model, channels=parse_channels(channels), statistics=statistics,
         repeats=repeats, device=device, precision=precision, tile_px=tile,
     )  # fmt: skip
+    cluster = cluster_of(scheduler, workers)
+    if blocks or cluster is not None or large.is_large(sources, target):
+        if report is not None:
+            raise ParameterError("a report cannot go with blocks or .ome.zarr; leave it out")
+        large.grey_large(
+            sources, target, settings, step="restore", n_times=repeats, has_uncertainty=uncertainty, dtype=dtype,
+            memory_limit_mb=memory_limit, chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet,
+            cluster=cluster,
+        )  # fmt: skip
+        return
     request = restore_files.RestoreFilesRequest(
         source=tuple(sources), target=target, settings=settings, dtype=dtype, has_uncertainty=uncertainty,
         overwrite=overwrite,

@@ -8,10 +8,15 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from napari_cellenhance.cli import large
 from napari_cellenhance.cli.options import (
     AxesInFile,
+    Blocks,
     Channels,
+    Chunk,
     DataRoot,
+    MemoryLimit,
+    OmeZarr,
     Overwrite,
     Report,
     ResultFolder,
@@ -36,6 +41,7 @@ from napari_cellenhance.cli.words import (
     stoppable,
     tell_outcome,
 )
+from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.postprocess import CleanOptions, Method
 from napari_cellenhance.core.synthetic_pairs import PRESETS
@@ -211,6 +217,12 @@ def separate(
     dtype: Annotated[
         Literal["float32", "same"], typer.Option(help="Pixel type of layers: float32, or that of the file, rounded.")
     ] = "float32",
+    memory_limit: MemoryLimit = 2000,
+    chunk: Chunk = None,
+    ome_zarr: OmeZarr = "0.5",
+    blocks: Blocks = False,
+    scheduler: Scheduler = "",
+    workers: Workers = 0,
     report: Report = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -228,6 +240,20 @@ def separate(
         objects=_objects(model, threshold, factor, openings, split, neck, min_size), device=device, precision=precision,
         tile_px=tile,
     )  # fmt: skip
+    cluster = cluster_of(scheduler, workers)
+    if blocks or cluster is not None or large.is_large(sources, target):
+        if report is not None:
+            raise ParameterError("a report cannot go with blocks or .ome.zarr; leave it out")
+        if layers or boxes:
+            raise ParameterError(
+                "of a large image only what is wanted is written; leave --remainder, --background, --unwanted, "
+                "--labels and --boxes out"
+            )
+        large.grey_large(
+            sources, target, settings, step="separate", dtype=dtype, memory_limit_mb=memory_limit,
+            chunk_px=chunk, version=ome_zarr, overwrite=overwrite, quiet=quiet, cluster=cluster,
+        )  # fmt: skip
+        return
     request = separate_files.SeparateFilesRequest(
         source=tuple(sources), target=target, settings=settings, layers=layers, has_boxes=boxes, dtype=dtype,
         overwrite=overwrite,

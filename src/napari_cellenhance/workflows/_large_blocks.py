@@ -73,15 +73,19 @@ class BlockStore:
         OSError
             Disk full, say.
         """
+        leading, image = self._leading(index), image if level else self._in_type(image)
+        self.store.write(level, [*leading, region.y0, region.x0], image.reshape(*[1] * len(leading), *image.shape))
+
+    def _in_type(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A block of the full image as it is stored."""
         from napari_cellenhance.io.pixels import convert
         from napari_cellenhance.workflows._file_results import as_dtype
 
-        if level == 0 and self.dtype == "same":
-            image = as_dtype(image, self.store.levels[0].dtype)
-        elif level == 0 and self.dtype is not None:
-            image = image.astype(self.dtype) if self.is_exact else convert(image, self.dtype)[0]
-        leading = self._leading(index)
-        self.store.write(level, [*leading, region.y0, region.x0], image.reshape(*[1] * len(leading), *image.shape))
+        if self.dtype == "same":
+            return as_dtype(image, self.store.levels[0].dtype)
+        if self.dtype is None:
+            return image
+        return image.astype(self.dtype) if self.is_exact else convert(image, self.dtype)[0]
 
     def halved(self, level: int, index: PlaneIndex, region: Region) -> NDArray[Any]:
         """Block of a level, from the one below it."""

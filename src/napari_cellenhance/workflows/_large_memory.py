@@ -13,6 +13,7 @@ import numpy as np
 from napari_cellenhance.workflows import catalog
 from napari_cellenhance.workflows._engine import Engine
 from napari_cellenhance.workflows._large_source import READ_PX, LargeSource
+from napari_cellenhance.workflows._large_target import stored_dtype
 from napari_cellenhance.workflows.requests import EnhanceRequest
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def need_sentence(request: LargeRequest, source: LargeSource, facts: EngineFacts
     if facts is not None:
         side = min(facts.tile_px, max(source.shape[-2:])) + 2 * (facts.halo_px or 0)
         need += side * side * facts.bytes_per_px / _MB
-    item = np.dtype(request.dtype or ("float32" if facts is not None else source.dtype)).itemsize
+    item = stored_dtype(request.dtype, source, is_computed=facts is not None).itemsize
     disk = int(np.prod(source.shape)) * item * 4 // 3 * (2 if request.is_tiff else 1)
     free = shutil.disk_usage(Path(request.target).absolute().parent).free
     each = f" in each of {n_processes} processes" if n_processes > 1 else ""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from napari_cellenhance.core.errors import CellEnhanceError, ImageError, TargetExistsError, WriteError
 from napari_cellenhance.core.pyramid import level_shapes
 from napari_cellenhance.workflows._large_source import LargeSource
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.io.ome_zarr import OmeZarrVersion, ZarrImage
     from napari_cellenhance.io.run_journal import RunJournal
 
-__all__ = ["LargeTarget", "Wanted", "journal_of", "lock_of", "partial_of", "told", "writing"]
+__all__ = ["LargeTarget", "Wanted", "journal_of", "lock_of", "partial_of", "stored_dtype", "told", "writing"]
 
 
 class Wanted(Protocol):
@@ -83,6 +85,13 @@ def writing(target: Path, done: Callable[[], str]) -> Iterator[None]:
         raise told(error, target, done()) from error
 
 
+def stored_dtype(dtype: str | None, source: LargeSource, *, is_computed: bool) -> np.dtype[Any]:
+    """Pixel type of the full image in the store; "same" is that of the source where it holds whole numbers."""
+    if dtype == "same":
+        return source.dtype if source.dtype.kind in "ui" else np.dtype(np.float32)
+    return np.dtype(dtype or ("float32" if is_computed else source.dtype))
+
+
 @dataclass(frozen=True, slots=True)
 class LargeTarget:
     """The unfinished store and its journal."""
@@ -133,7 +142,7 @@ class LargeTarget:
             partial,
             level_shapes([lengths[letter] for letter in source.axes_out], request.chunk_px),
             source.axes_out,
-            dtype=request.dtype or ("float32" if header["run"]["strength"] else source.dtype),
+            dtype=stored_dtype(request.dtype, source, is_computed=bool(header["run"]["strength"])),
             chunk_px=request.chunk_px,
             name=request.title,
             pixel_size_um=source.pixel_size_um,

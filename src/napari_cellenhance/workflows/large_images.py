@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_cellenhance.core.errors import ParameterError, WriteError
 from napari_cellenhance.core.normalize import sanitize
 from napari_cellenhance.workflows import catalog
+from napari_cellenhance.workflows._grey_filter import GreyFilter, is_grey
 from napari_cellenhance.workflows._large_target import journal_of, lock_of, partial_of, told
 from napari_cellenhance.workflows._provenance import describe_run, versions
 from napari_cellenhance.workflows._segment_filter import SegmentFilter, is_segmenting
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows._large_memory import EngineFacts
     from napari_cellenhance.workflows._large_source import LargeSource
 
-__all__ = ["LargeRequest", "LargeResult", "OnNote", "journal_of", "partial_of", "run"]
+__all__ = ["DEFAULT_CHUNK_PX", "LargeRequest", "LargeResult", "OnNote", "journal_of", "partial_of", "run"]
 
 OnNote = Callable[[str], None]
 
+DEFAULT_CHUNK_PX = 512
 _TIFF = (".tif", ".tiff")
 
 
@@ -55,8 +57,9 @@ class LargeRequest:
         of an OME-Zarr in the end.
     settings : EnhanceRequest
         How to enhance; ``axes`` only where the file is wrong or silent. ``memory_limit_mb`` holds for the whole run.
-    dtype : "float32", "uint8" or "uint16", optional
-        Pixel type; None takes float32.
+    dtype : "float32", "uint8", "uint16" or "same", optional
+        Pixel type; None takes float32. "same", that of the source, rounded, is for results in grey values, which know
+        no other but float32.
     chunk_px : int
         Rows and columns of a chunk, in pixels.
     version : "0.4" or "0.5"
@@ -70,8 +73,8 @@ class LargeRequest:
     source: str | os.PathLike[str] | LazyImage
     target: str | os.PathLike[str]
     settings: EnhanceRequest
-    dtype: Literal["float32", "uint8", "uint16"] | None = None
-    chunk_px: int = 512
+    dtype: Literal["float32", "uint8", "uint16", "same"] | None = None
+    chunk_px: int = DEFAULT_CHUNK_PX
     version: OmeZarrVersion = "0.5"
     overwrite: bool = False
     cluster: Cluster | None = None
@@ -83,8 +86,9 @@ class LargeRequest:
             )
         if self.chunk_px < 16:
             raise ParameterError(f"chunks are {self.chunk_px} px wide; expected 16 or more")
-        if self.dtype not in (None, "float32", "uint8", "uint16"):
-            raise ParameterError(f"pixel type is {self.dtype!r}; expected float32, uint8 or uint16")
+        allowed = ("float32", "same") if self.is_grey else ("float32", "uint8", "uint16")
+        if self.dtype is not None and self.dtype not in allowed:
+            raise ParameterError(f"pixel type is {self.dtype!r}; expected {', '.join(allowed[:-1])} or {allowed[-1]}")
         asked = self.settings
         if asked.segment is not None or asked.blobs is not None or asked.strength_map is not None:
             raise ParameterError(
@@ -107,6 +111,11 @@ class LargeRequest:
     def is_labels(self) -> bool:
         """Whether the pixels are classes, which are neither scaled nor averaged."""
         return is_segmenting(self.settings.filter_id)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the pixels are grey values of the image: denoised, restored, separated."""
+        return is_grey(self.settings.filter_id)
 
     @property
     def title(self) -> str:
@@ -335,7 +344,7 @@ class _Job:
         ledger.say("Checking the result")
         watch = InputWatch(card, objects_are_dark=is_dark, max_looks=N_WINDOWS, max_traits=N_WINDOWS, noun="region")
         guards = SampleGuards(keeps_grey=keeps_grey(card), objects_are_dark=is_dark)
-        has_counterpart = not (self.request.is_labels or removes_objects(card))
+        has_counterpart = not (self.request.is_labels or removes_objects(card) or self._is_uncertainty)
         for t, c, z, window in places(self.source.shape):
             before = sanitize(self.source.read((t, c, z), window))[0]
             watch.see(before)
@@ -373,8 +382,12 @@ class _Job:
             strength=strength_of(self.settings, self.spec), axes_out=self.source.axes_out,
             normalizers=ledger.normalizers(),
             engine={} if facts is None else facts.to_dict() | {"block_px": ledger.blocks.block_px},
-            warnings=ledger.sentences(), step="segment" if self.request.is_labels else "enhance",
+            warnings=ledger.sentences(), step=self._step,
         )  # fmt: skip
+        if self.request.is_grey:
+            grey = GreyFilter.of(self.spec.info.id)
+            del record["filter"]
+            record |= grey.record() | {"large": dataclasses.asdict(grey), "strength": None}
         if self.request.is_labels:
             # What any segmentation tells, so that it can be repeated with other images.
             del record["filter"]
@@ -385,6 +398,17 @@ class _Job:
             "dtype": str(pixels.dtype), "sha256": header["run"]["pixels"], "sha256_of": "a sample"
         }  # fmt: skip
         return record | {"created_utc": header["created_utc"], "is_complete": True}
+
+    @property
+    def _is_uncertainty(self) -> bool:
+        return self.request.is_grey and GreyFilter.of(self.spec.info.id).shows == "uncertainty"
+
+    @property
+    def _step(self) -> str:
+        """What is done, as records name it."""
+        if self.request.is_grey:
+            return GreyFilter.of(self.spec.info.id).step
+        return "segment" if self.request.is_labels else "enhance"
 
     def _checkpoint(self) -> None:
         from napari_cellenhance.core.inference import Cancelled

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellenhance.core.errors import ImageError, ParameterError
 from napari_cellenhance.core.object_pieces import ObjectOptions
 from napari_cellenhance.workflows import catalog, large_images, large_labels
+from napari_cellenhance.workflows._grey_filter import GreyFilter
 from napari_cellenhance.workflows._segment_filter import SegmentFilter
 from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult, OnNote
 from napari_cellenhance.workflows.large_labels import LabelRule, LargeLabelsRequest
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows._segmenters import InstanceOptions
     from napari_cellenhance.workflows.requests import SegmentOptions
 
-__all__ = ["classes_request", "labels_by_threshold", "labels_of_classes", "run"]
+__all__ = ["classes_request", "is_made", "labels_by_threshold", "labels_of_classes", "run"]
 
 
 def labels_by_threshold(image: LargeRequest, target: str | Path, options: SegmentOptions) -> LargeLabelsRequest:
@@ -162,6 +163,8 @@ def is_made(request: LargeRequest) -> bool:
     }  # fmt: skip
     if request.is_labels:
         wanted["large"] = dataclasses.asdict(SegmentFilter.of(spec.info.id))
+    elif request.is_grey:
+        wanted["large"] = dataclasses.asdict(GreyFilter.of(spec.info.id))
     else:
         wanted |= {"filter": spec.info.id, "strength": strength_of(settings, spec)}
     source = record.get("source")

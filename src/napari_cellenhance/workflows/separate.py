@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.recipes.separator import Separator
 
 __all__ = [
-    "MOVING", "SEPARATORS", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of", "card_of",
-    "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run",
+    "MOVING", "SEPARATORS", "Box", "OpenedSeparator", "SeparateRequest", "SeparateResult", "apply", "boxes_of",
+    "card_of", "is_of_movies", "list_separators", "normalizer_for", "objects_of", "open_separator", "run",
 ]  # fmt: skip
 
 SEPARATORS = Kind(
