@@ -106,6 +106,18 @@ def test_some_of_a_poor_image_is_doubted_at_once_and_not_all_of_it() -> None:
     assert error[doubted].mean() > 3 * error[~doubted].mean()
 
 
+def test_a_network_that_is_unsure_everywhere_does_not_mark_everything(model: str) -> None:
+    image = np.random.default_rng(0).random((40, 44)).astype(np.float32)
+    request = RestoreRequest(image=image, axes="YX", model_id=model, device="cpu", precision="float32")
+    (found,) = restore_layers.restore_layers([request])
+    assert found.result.uncertainty is not None and found.first_doubt is not None
+    usual = found.doubt(DEFAULT_SHARE)
+    assert usual is not None and found.usually_doubted == pytest.approx(usual.doubted) and usual.doubted > 0.25
+    assert found.first_doubt.share > DEFAULT_SHARE and 0.1 < found.first_doubt.doubted <= 0.25
+    (asked,) = restore_layers.restore_layers([request], share=DEFAULT_SHARE)
+    assert asked.first_doubt is not None and asked.first_doubt.share == DEFAULT_SHARE
+
+
 # --- what is learned from -----------------------------------------------------------------------
 
 

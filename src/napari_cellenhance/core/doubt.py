@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.normalize import percentiles
 
-__all__ = ["DEFAULT_SHARE", "GUARD_SHARE", "DoubtScore", "contrast_of", "doubt_labels", "likely_error", "score_doubt"]
+__all__ = [
+    "DEFAULT_SHARE",
+    "GUARD_SHARE",
+    "DoubtScore",
+    "contrast_of",
+    "doubt_labels",
+    "likely_error",
+    "score_doubt",
+    "share_to_begin",
+]
 
 DEFAULT_SHARE = 0.03
 """Likely error, as a share of the contrast, above which a pixel is not trusted."""
+MOST_DOUBTED = 0.25
+"""Share of the pixels above which nothing would be told from the rest."""
 GUARD_SHARE = 0.1
 """Difference, as a share of the contrast, that guards tell of; their rates were measured with it."""
 _LO, _HI = 2.0, 99.8
@@ -103,6 +114,35 @@ def doubt_labels(
     if not share >= 0:
         raise ParameterError(f"the share of the contrast is {share}; expected 0 or more")
     return (likely_error(scale) > np.float32(share) * contrast).astype(np.uint8)
+
+
+def share_to_begin(scale: NDArray[np.float32], contrast: NDArray[np.float32]) -> float:
+    """Share of the contrast to begin with: the usual one, or the least that leaves three quarters of the pixels.
+
+    A network that has learned for a minute is unsure everywhere by the usual measure; then its least sure places are
+    worth more than a picture that is marked all over.
+
+    Parameters
+    ----------
+    scale, contrast : ndarray of float32
+        As for :func:`doubt_labels`. Of a large image every n-th value is looked at.
+
+    Returns
+    -------
+    float
+        ``DEFAULT_SHARE``, or a larger one in steps of 0.001.
+
+    Examples
+    --------
+    >>> share_to_begin(np.full(9, 1.0, np.float32), np.float32([100.0]))
+    0.03
+    >>> share_to_begin(np.linspace(0, 40, 101).astype(np.float32), np.float32([100.0]))
+    0.208
+    """
+    values = np.asarray(likely_error(scale) / contrast).reshape(-1)
+    values = values[:: max(1, values.size // _MOST_PX)]
+    least = float(percentiles(values, (100 * (1 - MOST_DOUBTED),))[0])
+    return max(DEFAULT_SHARE, float(np.ceil(least * 1000) / 1000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class DoubtSlider(QWidget):
         self._followed: list[tuple[Any, RestoredLayer]] = []
         self._asked: list[Any] = []
         self._ticket = 0
+        self._is_chosen = False
         self._work = LatestOnly()
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, round(_MOST_PERCENT * _PER_PERCENT))
@@ -56,7 +57,7 @@ class DoubtSlider(QWidget):
         layout.setContentsMargins(16, 0, 0, 0)
         layout.addLayout(row)
         layout.addWidget(self.note)
-        self.slider.valueChanged.connect(self._on_moved)
+        self.slider.valueChanged.connect(self._on_chosen)
         self._work.delivered.connect(self._on_doubted)
         self._say()
 
@@ -66,19 +67,34 @@ class DoubtSlider(QWidget):
         return self.slider.value() / _PER_PERCENT / 100
 
     @property
+    def chosen_share(self) -> float | None:
+        """The same where somebody has set it; else each result may begin where it tells most."""
+        return self.share if self._is_chosen else None
+
+    @property
     def ticket(self) -> int:
         """Number of the newest request."""
         return self._ticket
 
     def follow(self, layer: Any, found: RestoredLayer) -> None:
-        """Let a Labels layer follow."""
+        """Let a Labels layer follow; where nobody has set the slider, begin at the share that was found for it."""
+        self._forget_removed()
         self._followed.append((layer, found))
+        if not self._is_chosen:
+            shares = (one.first_doubt.share for _, one in self._followed if one.first_doubt is not None)
+            was_blocked = self.slider.blockSignals(True)
+            self.slider.setValue(round(100 * max(shares, default=DEFAULT_SHARE) * _PER_PERCENT))
+            self.slider.blockSignals(was_blocked)
+        self._on_moved()
+
+    @guarded
+    def _on_chosen(self) -> None:
+        self._is_chosen = True
         self._on_moved()
 
     def _forget_removed(self) -> None:
         self._followed = [one for one in self._followed if one[0] in self._viewer.layers]
 
-    @guarded
     def _on_moved(self) -> None:
         self._say()
         self._forget_removed()
@@ -92,6 +108,12 @@ class DoubtSlider(QWidget):
         if doubts:
             shares = ", ".join(f"{100 * doubt.doubted:.1f} %" for doubt in doubts[-3:])
             text = f"Not trusted: {shares} of the pixels, whose likely error is above this share of the contrast."
+            usual = max(one.usually_doubted for _, one in self._followed) if self._followed else 0.0
+            if not self._is_chosen and self.share > DEFAULT_SHARE:
+                text += (
+                    f" At the usual {DEFAULT_SHARE:.0%} it would be {usual:.0%} of them: the network is unsure nearly "
+                    "everywhere. These are the places where it is least sure; teaching for longer helps."
+                )
         self.note.setText(text)
 
     @guarded

@@ -132,7 +132,7 @@ class RestoreNow(ModelNow):
 
     def work_with(self, chosen: Chosen, model_id: str, settings: PluginSettings) -> Work:
         """The call that restores images with a model, as the page says."""
-        repeats, wants_residual, share = self.repeats.value(), RESIDUAL in self.wanted(), self.doubt.share
+        repeats, wants_residual, share = self.repeats.value(), RESIDUAL in self.wanted(), self.doubt.chosen_share
         requests = [request_for(*part, model_id, settings, repeats) for part in chosen.parts()]
 
         def work(on_progress: OnProgress, is_cancelled: IsCancelled) -> list[RestoredLayer]:

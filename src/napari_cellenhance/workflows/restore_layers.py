@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.axes import check_axes, from_canonical, to_canonical
-from napari_cellenhance.core.doubt import DEFAULT_SHARE, contrast_of, doubt_labels
+from napari_cellenhance.core.doubt import DEFAULT_SHARE, contrast_of, doubt_labels, share_to_begin
 from napari_cellenhance.workflows import restore
 from napari_cellenhance.workflows.denoise_layers import shown_range
 from napari_cellenhance.workflows.noisy_images import NoisyLayer, window_at
@@ -58,6 +58,8 @@ class RestoredLayer:
         To show as the strongest colour, on either side of 0.
     first_doubt : Doubt or None
         Where not to trust it, at the share that was asked for.
+    usually_doubted : float
+        Share of the pixels that ``DEFAULT_SHARE`` would doubt.
     """
 
     result: RestoreResult
@@ -67,6 +69,7 @@ class RestoredLayer:
     residual: NDArray[np.float32] | None = None
     residual_limit: float = 1.0
     first_doubt: Doubt | None = None
+    usually_doubted: float = 0.0
 
     def doubt(self, share: float) -> Doubt | None:
         """Where not to trust it; None where the model knows no uncertainty."""
@@ -136,7 +139,7 @@ def restore_layers(
     requests: Sequence[RestoreRequest],
     *,
     wants_residual: bool = False,
-    share: float = DEFAULT_SHARE,
+    share: float | None = None,
     on_progress: OnProgress = no_progress,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> list[RestoredLayer]:
@@ -146,8 +149,9 @@ def restore_layers(
     ----------
     wants_residual : bool
         Reads every image a second time.
-    share : float
-        Likely error, as a share of the contrast, above which a pixel is not trusted.
+    share : float or None
+        Likely error, as a share of the contrast, above which a pixel is not trusted; None: for each image what
+        ``core.doubt.share_to_begin`` finds.
 
     Returns
     -------
@@ -172,9 +176,16 @@ def restore_layers(
         result = restore.apply(request, opened, on_progress=tell, is_cancelled=is_cancelled)
         if not result.is_complete:
             break
-        one = _layer_of(request, result, wants_residual)
-        found.append(replace(one, first_doubt=one.doubt(share)))
+        found.append(_with_doubt(_layer_of(request, result, wants_residual), share))
     return found
+
+
+def _with_doubt(one: RestoredLayer, share: float | None) -> RestoredLayer:
+    if one.result.uncertainty is None:
+        return one
+    usual = doubt_labels(one.result.uncertainty, one.contrast)
+    begin = share_to_begin(one.result.uncertainty, one.contrast) if share is None else share
+    return replace(one, first_doubt=one.doubt(begin), usually_doubted=float(usual.mean()))
 
 
 def _layer_of(request: RestoreRequest, result: RestoreResult, wants_residual: bool) -> RestoredLayer:
