@@ -35,6 +35,7 @@ from napari_cellenhance.core.errors import (
 from napari_cellenhance.core.models.aep import AEP
 from napari_cellenhance.core.models.csb_unet import CSBUNet
 from napari_cellenhance.core.models.denoiser import DenoisingNetwork
+from napari_cellenhance.core.models.exported import plane_function
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_blend import BlendedNUNet
 from napari_cellenhance.core.models.semantic_unet import SemanticUNet
@@ -48,7 +49,7 @@ from napari_cellenhance.workflows.bioimageio import export_bioimageio, import_bi
 from napari_cellenhance.workflows.large_images import LargeRequest
 from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
 from napari_cellenhance.workflows.requests import EnhanceRequest, StrengthMap
-from napari_cellenhance.zoo import archives, bioimageio_package
+from napari_cellenhance.zoo import archives, bioimageio_export, bioimageio_package
 from napari_cellenhance.zoo.bioimageio_import import TrustError
 from napari_cellenhance.zoo.bioimageio_package import described_network, read_package
 from napari_cellenhance.zoo.folders import user_models_dir
@@ -622,6 +623,7 @@ NETWORKS: dict[str, Callable[[], tuple[str, Any, dict[str, Any]]]] = {
     "semantic": lambda: ("semantic", SemanticUNet(), {
         "normalization": {"name": "fixed_log", "parameters": {"low": 0.0, "high": 900.0}},
     }),
+    "semantic, 99th percentile": lambda: ("semantic", SemanticUNet(), {"normalization": {"name": "p99"}}),
     "aep": lambda: ("aep", AEP(n_classes=3), {}),
     "voidseg": lambda: ("voidseg", VoidSegNetwork(denoiser=DenoisingNetwork(**SMALL).architecture, **SMALL), {
         "normalization": {"name": "meanstd"},
@@ -651,6 +653,33 @@ def bounded(run: Callable[..., NDArray[Any]], model_id: str, raw: NDArray[Any]) 
     ours = run(model_id, raw)
     foreign = run("foreign", raw)
     return np.where((ours <= 0) | (ours >= 1), foreign, ours)
+
+
+@pytest.mark.parametrize("shape", [(352, 352), (101, 90), (130, 67)])
+def test_a_package_scales_a_plane_of_any_size_by_its_99th_percentile(shape: tuple[int, int], tmp_path: Path) -> None:
+    network = trained(SemanticUNet())
+    card = save_user_model(network.state_dict(), tiny_card("semantic", network, normalization={"name": "p99"}))
+    path = export_bioimageio(card.id, tmp_path)
+    raw = np.random.default_rng(5).integers(100, 900, shape, dtype=np.uint16)
+    import_bioimageio(without_our_card(path), model_id="foreign", trust_torchscript=True)
+    np.testing.assert_allclose(run("foreign", raw), bounded(run, card.id, raw), atol=1e-5)
+    with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch plans another format
+        function = torch.jit.load(io.BytesIO(archive.read("weights.torchscript")))
+        assert b"give whole planes, not tiles" in archive.read("README.md")
+    two = torch.from_numpy(np.stack([raw, raw // 3]).astype(np.float32))[:, None]
+    with torch.inference_mode():
+        both, dark = function(two), function(-two)
+        np.testing.assert_allclose(both[1], function(two[1:])[0], atol=1e-5, err_msg="each plane by its own percentile")
+        np.testing.assert_allclose(dark, function(0 * two), atol=1e-5, err_msg="nothing above 0: zeros, as for us")
+        assert torch.isfinite(function(0 * two)).all()
+
+
+def test_every_model_that_comes_along_can_be_exported() -> None:
+    for card in list_models():
+        steps, before = bioimageio_export._steps_before(card)
+        function = plane_function(load_model(card), classes={c.value: c.name for c in card.classes}, before=before)
+        assert (steps == []) == (before is not None) and function.channels
 
 
 @pytest.mark.parametrize("kind", ["instance", "frozen", "blend"])

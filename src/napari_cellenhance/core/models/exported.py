@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,28 @@ def _by_99th_percentile(x: Tensor) -> Tensor:
     return torch.where(white > 0.0, scaled, torch.zeros_like(scaled))
 
 
+def _on_grid(x: Tensor, grid_px: int) -> Tensor:
+    bottom, right = (grid_px - x.shape[2] % grid_px) % grid_px, (grid_px - x.shape[3] % grid_px) % grid_px
+    return F.pad(x, [0, right, 0, bottom], mode="reflect")
+
+
+# Compiled into an export, not traced, so that ranks and sides are those of the plane at hand.
 by_99th_percentile: Callable[[Tensor], Tensor] = torch.jit.script_if_tracing(_by_99th_percentile)  # type: ignore[no-untyped-call]
-"""Planes (N, C, Y, X) by the 99th percentile of each; zeros where it is not above 0, as our own normaliser gives. It is
-compiled into an export, not traced, so that the rank is that of the plane at hand."""
+"""Planes (N, C, Y, X) by the 99th percentile of each; zeros where it is not above 0, as our own normaliser gives."""
+_pad_to_grid: Callable[[Tensor, int], Tensor] = torch.jit.script_if_tracing(_on_grid)  # type: ignore[no-untyped-call]
+
+
+class _AnySize(nn.Module):
+    """Scaled by the whole plane, then padded for a network, whose result is cropped back."""
+
+    def __init__(self, function: nn.Module, grid_px: int) -> None:
+        super().__init__()
+        self.function, self.grid_px = function, grid_px
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Planes (N, 1, Y, X) in their own grey values → (N, C, Y, X)."""
+        out: Tensor = self.function(_pad_to_grid(by_99th_percentile(x), self.grid_px))
+        return out[..., : x.shape[2], : x.shape[3]]
 
 
 def plane_function(
@@ -120,7 +139,7 @@ def plane_function(
         Names of the classes of a segmenting network, by increasing value.
     before : callable, optional
         Applied to the input first: scalings that have no name in packages. With :func:`by_99th_percentile` a pixel
-        depends on all others.
+        depends on all others; so planes are padded after it, in the function, which then takes sides off the grid too.
 
     Raises
     ------
@@ -128,6 +147,8 @@ def plane_function(
         A network of volumes or of several channels, or one whose result is no image.
     """
     names = tuple((classes or {}).values())
+    is_by_plane = before is by_99th_percentile
+    before = None if is_by_plane else before
     match module:
         case NUNet() | BlendedNUNet():
             is_local = isinstance(module, NUNet) and module.norm == "frozen"
@@ -161,7 +182,9 @@ def plane_function(
                 "this kind of model gives stars or other things that are no image; it cannot be exported as a package"
             )
     made.module.eval()
-    return replace(made, halo_px=0) if before is by_99th_percentile else made
+    if is_by_plane:
+        return PlaneFunction(_AnySize(made.module, made.grid_px).eval(), 1, 0, made.channels)
+    return made
 
 
 def _check(n_dims: int, n_channels: int) -> None:
