@@ -292,8 +292,29 @@ def show_denoise(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     grid.enabled = False
 
 
-def show_restore(viewer: Any, camera: Camera, filter_id: str | None) -> None:
-    """One half of the nuclei teaches; the other half, made poor, is restored."""
+def show_restored(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """Noisy nuclei restored with the model that comes along: where the result should not be trusted is marked."""
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
+    poor = make_noisy(pixels[:, : pixels.shape[1] // 2])
+    limits = tuple(float(v) for v in np.percentile(poor, (0.5, 99.8)))
+    source = viewer.add_image(poor, name="dim nuclei", contrast_limits=limits, **place)
+    viewer.reset_view()
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, RESTORE_DOCK)
+    panel.now.run()
+    wait_for(lambda: panel.now._job is None and "of the pixels" in panel.now.doubt.note.text())
+    let_live(1.0)
+    camera.shoot("restore-now")
+    viewer.layers["dim nuclei do not trust"].visible = False
+    viewer.layers["dim nuclei restored"].translate = (0.0, source.extent.world[1, 1] + 20 * PIXEL_UM)
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("restore")
+
+
+def show_restoring(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """One half of the nuclei teaches, made poor, while the other half is looked at."""
     viewer.layers.clear()
     ((pixels, kwargs, _),) = sample("nuclei")
     half = pixels.shape[1] // 2
@@ -301,7 +322,7 @@ def show_restore(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.add_image(np.asarray(pixels[:, :half], np.float32), name="clean nuclei", visible=False, **place)
     poor = make_noisy(pixels[:, half:])
     limits = tuple(float(v) for v in np.percentile(poor, (0.5, 99.8)))
-    source = viewer.add_image(poor, name="dim nuclei", contrast_limits=limits, **place)
+    viewer.add_image(poor, name="dim nuclei", contrast_limits=limits, **place)
     viewer.reset_view()
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, RESTORE_DOCK)
     settings = panel.settings
@@ -321,19 +342,6 @@ def show_restore(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     let_live(0.5)
     camera.shoot("restore-progress")
     wait_for(lambda: panel._job is None, timeout_s=3600)
-    panel.tabs.setCurrentIndex(0)
-    let_live(1.0)
-    camera.shoot("restore-now")
-    names = ("clean nuclei", "dim nuclei uncertainty")
-    for name in names:
-        viewer.layers.remove(viewer.layers[name])
-    # The labels belong over the restored image: in a grid they would get a place of their own.
-    labels = viewer.layers["dim nuclei do not trust"]
-    for layer in (viewer.layers["dim nuclei restored"], labels):
-        layer.translate = (0.0, source.extent.world[1, 1] + 20 * PIXEL_UM)
-    viewer.reset_view()
-    let_live(1.0)
-    camera.shoot("restore")
 
 
 def show_crops(viewer: Any, camera: Camera, filter_id: str | None) -> None:
@@ -370,6 +378,31 @@ def show_crops(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     wanted.select(wanted.numbers[2:3])
     let_live(1.0)
     camera.shoot("crops-library")
+
+
+def show_kept(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """The filter that comes along: nuclei in focus without the light of those that are not."""
+    viewer.layers.clear()
+    ((pixels, kwargs, _),) = sample("nuclei")
+    image = np.asarray(pixels, np.float32)
+    half = image.shape[1] // 2
+    mixed = image[:, :half] + blurred(image[::-1, half : 2 * half])
+    place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
+    limits = tuple(float(v) for v in np.percentile(mixed, (0.5, 99.8)))
+    viewer.add_image(mixed, name="two depths", contrast_limits=limits, **place)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, KEEP_DOCK)
+    panel.now.boxes["labels"].setChecked(False)
+    panel.now.objects_fold.button.setChecked(False)
+    let_live(0.5)
+    panel.now.run()
+    wait_for(lambda: panel.now._job is None)
+    step = (half + 12) * PIXEL_UM
+    for number, name in enumerate(("two depths kept", "two depths everything else"), start=1):
+        viewer.layers[name].visible = True
+        viewer.layers[name].translate = (0.0, number * step)
+    viewer.reset_view()
+    let_live(1.0)
+    camera.shoot("keep")
 
 
 def show_keep(viewer: Any, camera: Camera, filter_id: str | None) -> None:
@@ -413,7 +446,7 @@ def show_keep(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     viewer.layers["two depths objects"].translate = (0.0, (half + 20) * PIXEL_UM)
     viewer.reset_view()
     let_live(1.0)
-    camera.shoot("keep")
+    camera.shoot("keep-taught")
 
 
 def show_movie(viewer: Any, camera: Camera, filter_id: str | None) -> None:
@@ -759,8 +792,10 @@ def take(arguments: argparse.Namespace) -> None:
         show_trust,
         show_teach,
         show_denoise,
-        show_restore,
+        show_restored,
+        show_restoring,
         show_crops,
+        show_kept,
         show_keep,
         show_movie,
         show_batch,

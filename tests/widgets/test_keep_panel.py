@@ -321,7 +321,7 @@ def test_teach_from_crops_take_apart_and_find_objects_live(panel: Any, viewer: V
         assert layer.metadata[METADATA_KEY]["model"] == "mine"
         assert np.allclose(layer.scale, source.scale) and np.allclose(layer.translate, source.translate)
     assert np.allclose(kept.data + rest.data, source.data, atol=1e-3) and kept.colormap.name == "magma"
-    assert list(kept.contrast_limits) == list(source.contrast_limits) != list(rest.contrast_limits)
+    assert list(kept.contrast_limits) == list(source.contrast_limits) == list(rest.contrast_limits)
     assert not rest.visible and "mine" in {info.id for info in list_filters()} and panel.now.card().title == "Mine"
     assert panel.settings.start.findData("mine") > 0 and not panel.settings.duration.replaces.isHidden()
     names = [curve.name for curve in panel.view.plot.content.curves]

@@ -79,8 +79,8 @@ def kept_layers(
     names = NAMES[found.is_movie]
     layers: list[tuple[str, LayerTuple]] = []
     pictures = found.pictures()
-    # What is wanted, and a scene that stands still, look like the image, in its grey values: shown alike they compare.
-    as_the_image = REMAINDER if found.is_movie else TARGET
+    # In the grey values of the image, and shown alike, they compare: what little was removed looks like little.
+    as_the_image = (REMAINDER,) if found.is_movie else (TARGET, REMAINDER)
     for output in (GROUND, UNWANTED, REMAINDER, TARGET):
         if output not in wanted or output not in pictures:
             continue
@@ -88,7 +88,7 @@ def kept_layers(
         pixels = pictures[output] if colours is None else colours
         look: dict[str, Any] = {"rgb": True}
         if colours is None:
-            limits = view.contrast_limits if output == as_the_image else found.limits[output]
+            limits = view.contrast_limits if output in as_the_image else found.limits[output]
             look = {"rgb": False, "colormap": view.colormap, "contrast_limits": limits}
         record = {**result.provenance, "layer": names[output]}
         kwargs = {
