@@ -199,6 +199,22 @@ def test_a_network_is_loaded_once_and_gives_the_same_bits(
     assert pixels_of(tmp_path / "a.zarr") == pixels_of(tmp_path / "one.zarr")
 
 
+def test_the_record_of_a_large_image_holds_what_the_guards_saw_as_without_a_cluster(
+    crew: Cluster, source: Path, tmp_path: Path
+) -> None:
+    settings = {"filter_id": "n2v2-fluorescence", "precision": "float32"}
+    records, warnings = [], []
+    for name, crew_or_none in (("crew", crew), ("one", None)):
+        result = large_images.run(large(source, tmp_path / f"{name}.ome.zarr", crew_or_none, **settings))
+        told = json.loads((tmp_path / f"{name}.ome.zarr" / "zarr.json").read_text())
+        records.append(told["attributes"]["cellenhance"]["provenance"])
+        warnings.append(result.warnings)
+    assert warnings[0] == warnings[1] and any("objects of the result are not shown" in words for words in warnings[0])
+    assert records[0].pop("created_utc") and records[1].pop("created_utc")
+    assert records[0] == records[1]
+    assert records[0]["result_check"]["level"] == "doubt" and records[0]["input_check"]["findings"]
+
+
 def test_a_cancelled_run_goes_on_elsewhere(crew: Cluster, source: Path, tmp_path: Path) -> None:
     target, done = tmp_path / "out.zarr", [0]
 
@@ -267,6 +283,34 @@ def test_a_batch_loses_nothing_when_a_worker_is_killed(
     again = batch.run(BatchRequest(source=plate, target=tmp_path / "out", recipe=recipe))
     assert (again.n_skipped, again.n_failed) == (7, 1)
     assert not [path for path in (tmp_path / "out").iterdir() if ".part" in path.name or ".lock" in path.name]
+
+
+def test_the_guards_say_of_each_file_what_they_say_without_a_cluster(crew: Cluster, tmp_path: Path) -> None:
+    plate = tmp_path / "plate"
+    plate.mkdir()
+    y, x = np.mgrid[:128, :128]
+    cells = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 50) for a in range(20, 128, 40) for b in range(20, 128, 40))
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(100, 3, y.shape)
+        image = noise + 120 * cells * (seed > 0)  # nothing but noise in the first one
+        write(plate / f"{seed}.tif", image.astype(np.uint8), "YX", dtype="keep")
+    recipe = Recipe(
+        steps=(EnhanceRequest(image=None, axes="", filter_id="n2v2-fluorescence", precision="float32", device="cpu"),)
+    )
+    there, here = (
+        batch.run(BatchRequest(source=plate, target=tmp_path / name, recipe=recipe, cluster=crew_or_none))
+        for name, crew_or_none in (("crew", crew), ("one", None))
+    )
+    assert [one.check for one in there.outcomes] == [one.check for one in here.outcomes] == ["doubt", "fine", "fine"]
+    assert [one.warnings for one in there.outcomes] == [one.warnings for one in here.outcomes]
+    tables = [(tmp_path / name / "batch_report.csv").read_text().splitlines() for name in ("crew", "one")]
+    columns = [[line.split(",")[4] for line in lines] for lines in tables]
+    assert columns[0] == columns[1] == ["check", "doubt", "fine", "fine"]
+    for seed, level in enumerate(("doubt", "fine", "fine")):
+        records = [read(tmp_path / name / f"{seed}.ome.tif").provenance for name in ("crew", "one")]
+        assert all(record.pop("created_utc") for record in records)
+        assert records[0] == records[1] and records[0]["result_check"]["level"] == level
+        assert records[0]["model"] == "n2v2-fluorescence" and records[0]["input_check"]
 
 
 def test_a_cancelled_batch_ends_files_in_hand(crew: Cluster, plate: Path, tmp_path: Path) -> None:
