@@ -164,3 +164,72 @@ def test_what_cannot_be_is_one_line(folder: Path, words: tuple[str, ...], match:
     assert ended.exit_code == 2, ended.output
     (line,) = ended.stderr.splitlines()
     assert match in line
+
+
+def test_grey_values_of_a_large_image_are_kept(source: Path, folder: Path) -> None:
+    """What denoises, restores and separates files does so block by block, with the same pixels."""
+    how = ("--device", "cpu", "--precision", "float32", "-q")
+    large = folder / "a.ome.zarr"
+    call("enhance", source, large, "--model", "gaussian", "--strength", 0, "-q")
+    for command, name, more in (
+        ("denoise", "d", ()),
+        ("restore", "r", ("--model", "care-nuclei")),
+        ("separate", "s", ("--model", "keep-nuclei")),
+    ):
+        for given, ending in ((source, ".ome.tif"), (large, ".ome.zarr")):
+            ended = call(command, given, folder / f"{name}{ending}", *more, *how)
+            assert (ended.exit_code, ended.output) == (0, ""), ended.output
+        expected = read(folder / f"{name}.ome.tif").image
+        found = open_store(folder / f"{name}.ome.zarr").levels[0][:, :]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.ptp(expected))
+    np.testing.assert_allclose(
+        open_store(folder / "r_uncertainty.ome.zarr").levels[0][:, :], read(folder / "r_uncertainty.ome.tif").image,
+        rtol=1e-4,
+    )  # fmt: skip
+    # Only the uncertainty is missing: the image stays as it is; both are there: nothing is replaced.
+    shutil.rmtree(folder / "r_uncertainty.ome.zarr")
+    words = ("restore", large, folder / "r.ome.zarr", "--model", "care-nuclei", *how[:-1])
+    ended = call(*words)
+    assert ended.exit_code == 0 and "is there already, made in the same way" in ended.stderr
+    assert "by a second pass through the network; --no-uncertainty" in ended.stderr
+    assert (folder / "r_uncertainty.ome.zarr").exists() and not (folder / "r_uncertainty.recipe.json").exists()
+    assert call(*words).exit_code == 1
+    ended = call("restore", large, folder / "n.ome.zarr", "--model", "care-nuclei", "--no-uncertainty", *how)
+    assert ended.exit_code == 0 and not (folder / "n_uncertainty.ome.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("separate", "a.zarr", "b.zarr", "--model", "keep-nuclei", "--labels"), "only what is wanted is written"),
+        (("denoise", "a.zarr", "b.zarr", "--report", "r.json"), "a report cannot go with blocks"),
+        (("restore", "a.tif", "b.tif", "--model", "care-nuclei", "--blocks", "--report", "r.json"), "a report cannot"),
+        (("denoise", "cells.ome.tif", "cells.ome.tif", "--blocks"), "would replace the original"),
+    ],
+)
+def test_what_grey_values_of_large_images_cannot_have_is_said(
+    source: Path, folder: Path, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    ended = call(*words)
+    assert ended.exit_code == 2 and told in ended.stderr, ended.output
+
+
+def test_options_of_denoising_reach_the_request(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_cellenhance.workflows import large_images
+
+    seen: list[large_images.LargeRequest] = []
+
+    def run(request: large_images.LargeRequest, **rest: Any) -> Any:
+        seen.append(request)
+        raise ClusterError("enough")
+
+    monkeypatch.setattr(large_images, "run", run)
+    words = ("--memory-limit", 700, "--chunk", 32, "--ome-zarr", "0.4", "--workers", 3, "--overwrite", "--tile", 64)
+    call("denoise", source, folder / "b.ome.zarr", "--average", "--dtype", "same", "--statistics", "plane", *words)
+    (asked,) = seen
+    settings = asked.settings
+    assert (asked.chunk_px, asked.version, asked.overwrite, asked.dtype) == (32, "0.4", True, "same")
+    assert asked.cluster == Cluster(n_workers=3)
+    assert (settings.memory_limit_mb, settings.tile_px, settings.statistics) == (700, 64, "plane")
+    assert settings.filter_id == "grey|denoise|image|8|n2v2-fluorescence"

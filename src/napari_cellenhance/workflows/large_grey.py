@@ -59,7 +59,7 @@ def grey_request(
     asked = GreyFilter(step=step, model_id=model_id, n_times=n_times)
     card = describe_grey(asked.filter_id).card
     # As in memory: what brings planes to the range of such a network was stored, and each has its own percentiles.
-    is_stored = step == "denoise" and card is not None and card.architecture.get("statistics") == "stored"
+    is_stored = step == "denoise" and card is not None and card.architecture.get("statistics", "stored") == "stored"
     return LargeRequest(
         source=source, target=target, dtype=dtype, chunk_px=chunk_px, version=version, overwrite=overwrite,
         cluster=cluster,
