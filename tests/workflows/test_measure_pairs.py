@@ -226,8 +226,8 @@ def test_images_have_no_pooled_row_and_infinity_is_written() -> None:
     rows = to_rows([score(RAMP, RAMP), score(RAMP + 0.1, RAMP)], PairOptions())
     assert [row["image"] for row in rows] == ["result", "result", "mean", "sd"]
     lines = to_markdown(rows).splitlines()
-    assert lines[2] == "| result | ∞ | ∞ | 1.0000 | 0 | 1 |"
-    assert lines[4].startswith("| mean | ∞ | ∞ | 0.9765 | 0.05 | – |")
+    assert lines[2].startswith("| result | ∞ | ∞ | 1.0000 | 0 |") and lines[2].endswith("| 1 |")
+    assert lines[4].startswith("| mean | ∞ | ∞ | 0.9765 | 0.05 |") and lines[4].endswith("| – |")
     assert lines[5].startswith("| sd | – | – |")
 
 

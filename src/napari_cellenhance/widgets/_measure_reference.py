@@ -59,7 +59,7 @@ def reference_cells(rows: Sequence[dict[str, Any]]) -> tuple[list[tuple[str, str
     keys = [key for key in rows[0] if key not in ("image", "reference")] if rows else []
     if all(row["n_planes"] == 1 for row in rows):
         keys = keys[:-1]
-    titles = [(_TITLES.get(key) or _plain(key), _TIPS.get(key) or _TIPS[key.partition("_")[0]]) for key in keys]
+    titles = [(_TITLES.get(key) or _plain(key), _TIPS.get(key) or _TIPS.get(key.partition("_")[0], "")) for key in keys]
     return titles, [row["image"] for row in rows], [[_text(key, row[key]) for row in rows] for key in keys]
 
 
