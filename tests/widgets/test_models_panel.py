@@ -22,7 +22,7 @@ from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.widgets import _model_lists, _worker
 from napari_cellenhance.widgets import models as dock
 from napari_cellenhance.widgets._models_card import card_html
-from napari_cellenhance.workflows import bioimageio, model_shelf, try_models
+from napari_cellenhance.workflows import bioimageio, model_shelf, own_models, try_models
 from napari_cellenhance.workflows.catalog import list_filters
 from napari_cellenhance.zoo import _download, cache, manifest
 from napari_cellenhance.zoo.folders import user_models_dir
@@ -172,8 +172,9 @@ def test_a_download_is_cancelled_and_goes_on(make: Callable[..., Any], qtbot: An
     assert panel.models.shown_ids() == [far_away] and panel.models.row().place == "not here yet"
     assert panel.doors.fetch.isEnabled() and not panel.doors.package.isEnabled()
     panel.doors.fetch.trigger()
-    qtbot.waitUntil(lambda: panel.foot.bar.value() >= 100_000, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.foot.bar.value() >= 190_000, timeout=20_000)
     assert not panel.doors.fetch.isEnabled(), "one at a time"
+    assert panel.foot.progress.text() == "Fetching far.safetensors · 0.2 of 0.4 MB"
     panel.foot.cancel.click()
     Server.go_on.set()
     assert "go on where it stopped" in finish(qtbot, panel)
@@ -194,7 +195,10 @@ def test_rename_export_delete_and_import_again(
     panel = make()
     panel.models.choose("nunet")
     assert not any(action.isEnabled() for action in (panel.doors.rename, panel.doors.delete, panel.doors.export))
+    assert "Only your own models can be renamed" in panel.doors.rename.toolTip()
+    assert panel.doors.more.menu().toolTipsVisible()
     panel.models.choose("mine")
+    assert "another title" in panel.doors.rename.toolTip()
     monkeypatch.setattr(QInputDialog, "getText", lambda *a, **k: ("Better name", True))
     panel.doors.rename.trigger()
     assert find_model("mine").title == "Better name" and panel.models.row().card.title == "Better name"
@@ -211,8 +215,17 @@ def test_rename_export_delete_and_import_again(
     panel.doors.add.trigger()
     assert "Imported “Better name” (mine)" in finish(qtbot, panel)
     assert panel.models.row().card.id == "mine"
-    panel.doors.add.trigger()
-    assert "already; give this one another id" in finish(qtbot, panel)
+    answers = [("", False), ("not an id!", True), ("mine-2", True)]
+    asked: list[str] = []
+    monkeypatch.setattr(
+        QInputDialog, "getText", lambda *a, **k: (asked.append(f"{a[2]} {k['text']}"), answers.pop(0))[1]
+    )
+    for n_left, words in ((2, "Nothing was imported"), (1, "id"), (0, "Imported “Better name” (mine-2)")):
+        panel.doors.add.trigger()
+        qtbot.waitUntil(lambda n=n_left: len(answers) == n, timeout=20_000)
+        assert words in finish(qtbot, panel)
+    assert asked == ["There is a model “mine” already, which stays. Id of the new one, as commands name it: mine-2"] * 3
+    assert {"mine", "mine-2"} <= set(panel.models.shown_ids()) and own_models.free_id("mine") == "mine-3"
 
 
 def test_a_package_is_written_and_a_program_is_asked_about(
@@ -223,6 +236,8 @@ def test_a_package_is_written_and_a_program_is_asked_about(
     panel.models.choose("mine")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a, **k: str(tmp_path))
     panel.doors.package.trigger()
+    assert not panel.foot.cancel.isEnabled(), "it is written as a whole"
+    assert "wait for its end" in panel.doors.package.toolTip()
     assert "can run it" in finish(qtbot, panel)
     path = tmp_path / bioimageio.package_name("mine")
     foreign = as_of_others(path)

@@ -109,6 +109,7 @@ def test_has_stack() -> None:
 
 def test_errors_become_sentences() -> None:
     assert error_sentence(ImageError("the image is empty")) == "The image is empty"
+    assert error_sentence(ImageError("nuclei.tif is empty")) == "nuclei.tif is empty", "a file keeps its own letters"
     assert "memory" in error_sentence(MemoryError())
     assert "pip install torch" in error_sentence(ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert "KeyError" in error_sentence(KeyError("x"))

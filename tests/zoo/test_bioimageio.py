@@ -29,6 +29,7 @@ from napari_cellenhance.core.errors import (
     ChecksumError,
     ImageError,
     ManifestError,
+    ModelExistsError,
     ParameterError,
     WeightsError,
 )
@@ -729,6 +730,26 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, write: Write) -> None:
     with pytest.raises(ParameterError, match=r"ending in \.zip"):
         export_bioimageio("two", tmp_path / "x.tar")
     assert list(tmp_path.glob("*.bioimageio.zip")) == []
+
+
+def test_an_import_never_replaces_another_model_of_the_user(tmp_path: Path, write: Write) -> None:
+    network = DenoisingNetwork(**SMALL)
+    mine = save_user_model(trained(network).state_dict(), tiny_card("n2v", network))
+    path = export_bioimageio(mine.id, tmp_path)
+    assert import_bioimageio(path) == mine.id, "the same weights may come again"
+    nn.init.zeros_(next(network.parameters()))
+    changed = save_user_model(network.state_dict(), tiny_card("n2v", network))
+    with pytest.raises(ModelExistsError, match="'tiny-n2v' already; give this one another id"):
+        import_bioimageio(path)
+    foreign = write(description(), {"weights.torchscript": torchscript()})
+    with pytest.raises(ModelExistsError, match="'tiny-n2v' already"):
+        import_bioimageio(foreign, model_id=mine.id, trust_torchscript=True)
+    assert find_model(mine.id) == changed
+    assert import_bioimageio(path, model_id="theirs") == "theirs"
+    smooth = import_bioimageio(foreign, trust_torchscript=True)
+    assert import_bioimageio(foreign, channel=1, trust_torchscript=True) == smooth, "its other channel"
+    with pytest.raises(ModelExistsError, match="'tiny-smoother' already"):
+        import_bioimageio(path, model_id=smooth)
 
 
 def test_a_damaged_card_in_a_package_is_refused(tmp_path: Path) -> None:

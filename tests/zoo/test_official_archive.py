@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_cellenhance.core.errors import ManifestError, WeightsError
+from napari_cellenhance.core.errors import ManifestError, ModelExistsError, WeightsError
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.zoo import official_archive
 from napari_cellenhance.zoo.import_official import LICENSE, import_archive, map_state
 from napari_cellenhance.zoo.manifest import find_model, load_manifest
 from napari_cellenhance.zoo.official_archive import families, read_archive
-from napari_cellenhance.zoo.weights import load_model
+from napari_cellenhance.zoo.weights import load_model, save_user_model
 
 Files = dict[str, bytes]
 
@@ -112,11 +112,22 @@ def test_one_model_file_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "nunet_sw65.model"
     path.write_bytes(checkpoint(network(3)))
     (card,) = import_archive(path, model_id="mine")
+    (card,) = import_archive(path, model_id="mine")  # it may come again
     assert card.architecture["name"] == "nunet"
     assert card.strength.knots == (6.5,)
     x = 255 * torch.rand(1, 1, 24, 24)
     with torch.inference_mode():
         torch.testing.assert_close(load_model(card)(x), network(3)(x))
+
+
+def test_a_model_that_was_trained_here_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "nunet_sw65.model"
+    path.write_bytes(checkpoint(network(3)))
+    (card,) = import_archive(path, model_id="mine")
+    mine = save_user_model(load_model(card).state_dict(), card.model_copy(update={"training": {"seed": 1}}))
+    with pytest.raises(ModelExistsError, match="'mine' already"):
+        import_archive(path, model_id="mine")
+    assert find_model("mine") == mine
 
 
 @pytest.mark.parametrize("norms_last", [False, True])

@@ -456,7 +456,7 @@ def models_import(
         return
     for card in imported:
         knots = ", ".join(f"{knot:g}" for knot in card.info.strength.knots)
-        told = f", trained for the strengths {knots}" if knots else ""
+        told = f", trained for the strengths {knots}" if len(card.info.strength.knots) > 1 else ""
         typer.echo(f"{card.info.id} is ready: {card.info.title}{told}")
 
 

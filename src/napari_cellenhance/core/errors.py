@@ -16,6 +16,7 @@ __all__ = [
     "ImageError",
     "ManifestError",
     "MissingExtraError",
+    "ModelExistsError",
     "ModelNotFoundError",
     "ParameterError",
     "TargetExistsError",
@@ -47,6 +48,19 @@ class ModelNotFoundError(CellEnhanceError, LookupError):
 
 class ManifestError(CellEnhanceError, ValueError):
     """A manifest or a model card that does not follow the schema."""
+
+
+class ModelExistsError(ManifestError):
+    """An id that another model has already.
+
+    Parameters
+    ----------
+    model_id : str
+    """
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"there is a model {model_id!r} already; give this one another id, or delete that one first")
+        self.model_id = model_id
 
 
 class ChecksumError(CellEnhanceError, OSError):

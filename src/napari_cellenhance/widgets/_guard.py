@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -30,7 +31,8 @@ def error_sentence(error: BaseException) -> str:
     """
     if isinstance(error, CellEnhanceError):
         text = str(error)
-        return text[:1].upper() + text[1:]
+        begins_with_name = re.match(r"\S*[./\\_]\S", text)  # of a file, which has its own letters
+        return text if begins_with_name else text[:1].upper() + text[1:]
     if isinstance(error, MemoryError):
         return (
             "There is not enough memory for this image. Lower the memory limit in the preferences, "

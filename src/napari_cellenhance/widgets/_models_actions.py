@@ -9,7 +9,16 @@ from napari_cellenhance.workflows.model_shelf import Row
 
 __all__ = ["ModelActions"]
 
-_NOT_YOURS = "Only your own models can be."
+_MENU = {
+    "rename": ("Give it another title; its id stays.", "Only your own models can be renamed."),
+    "delete": ("Delete its weights and its card.", "Only your own models can be deleted."),
+    "export": ("Copy weights and card to a folder.", "Only your own models can be exported like this."),
+    "package": (
+        "Write one file that other programs can run.",
+        "Only models of single planes that are here; not StarDist, and none that came as a package.",
+    ),
+}
+"""What an entry of the menu does, and why it may be greyed."""
 
 
 class ModelActions(QWidget):
@@ -31,6 +40,7 @@ class ModelActions(QWidget):
         self.more.setToolTip("Rename, delete, export; open the folder of your models.")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self)
+        menu.setToolTipsVisible(True)
         for action in (self.rename, self.delete, self.export, self.package, self.folder):
             menu.addAction(action)
         self.more.setMenu(menu)
@@ -58,5 +68,9 @@ class ModelActions(QWidget):
         self.export.setEnabled(is_own and is_here)
         self.package.setEnabled(is_here and is_plane and is_free)
         self.add.setEnabled(is_free)
+        for name, words in _MENU.items():
+            action = getattr(self, name)
+            busy = "" if is_free else "Something is running; wait for its end."
+            action.setToolTip(words[0] if action.isEnabled() else busy or words[1])
         for button, action in self.buttons.values():
             button.setEnabled(action.isEnabled())

@@ -17,7 +17,9 @@ __all__ = ["ALARM", "StatusFoot", "alarm", "progress_text"]
 def progress_text(progress: Progress) -> str:
     """Say where a run is: message, count, remaining time."""
     parts = [progress.message] if progress.message else []
-    if progress.n_total and "Plane" not in progress.message:
+    if progress.is_bytes:
+        parts.append(f"{progress.n_done / 1e6:.1f} of {progress.n_total / 1e6:.1f} MB")
+    elif progress.n_total and "Plane" not in progress.message:
         parts.append(f"{progress.n_done} of {progress.n_total}")
     if progress.eta_s is not None and progress.n_done < progress.n_total:
         seconds = max(0, round(progress.eta_s))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
@@ -16,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellenhance.core.errors import ParameterError
+from napari_cellenhance.core.errors import ModelExistsError, ParameterError
 from napari_cellenhance.widgets._docking import MODELS
 from napari_cellenhance.widgets._forms import new_tabs
 from napari_cellenhance.widgets._guard import guarded
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["DOCK_TITLE", "ModelsPanel"]
 
 DOCK_TITLE = "Models"
+Imported: TypeAlias = tuple[models.ShelfCard, ...] | TrustError | ModelExistsError
 _FILES = "Models (*.zip *.tar *.tar.gz *.tgz *.tar.xz *.model *.json)"
 
 
@@ -202,7 +204,7 @@ class ModelsPanel(JobDock):
         def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> Any:
             return bioimageio.export_bioimageio(model_id, folder)
 
-        self._start(
+        self._start_whole(
             f"Export {row.card.title}", work,
             lambda path: self.foot.show_info(f"Exported: {path}. Other programs of the BioImage Model Zoo can run it."),
         )  # fmt: skip
@@ -229,30 +231,40 @@ class ModelsPanel(JobDock):
     @guarded
     def import_file(self, path: str) -> None:
         """Import what a file holds, in a thread."""
-        self._import(path, is_trusted=False)
+        self._import(path)
 
-    def _import(self, path: str, *, is_trusted: bool) -> None:
-        def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> tuple[models.ShelfCard, ...]:
+    def _import(self, path: str, *, model_id: str | None = None, is_trusted: bool = False) -> None:
+        def work(_on_progress: OnProgress, _is_cancelled: IsCancelled) -> Imported:
             try:
-                return models.import_file(path, trust_torchscript=is_trusted)
-            except TrustError:
-                return ()
+                return models.import_file(path, model_id=model_id, trust_torchscript=is_trusted)
+            except (TrustError, ModelExistsError) as why:
+                return why  # no fault, but a question
 
-        self._start("Import models", work, partial(self._show_imported, path))
+        self._start_whole("Import models", work, partial(self._show_imported, path, model_id, is_trusted))
 
-    def _show_imported(self, path: str, cards: tuple[models.ShelfCard, ...]) -> None:
-        if not cards:  # a program, which nobody has trusted yet
+    def _show_imported(self, path: str, model_id: str | None, is_trusted: bool, came: Imported) -> None:
+        if isinstance(came, tuple):
+            self.changed(came[0].info.id)
+            self.foot.show_info(imported_sentence(came))
+        elif isinstance(came, ModelExistsError):
+            wanted, is_wanted = QInputDialog.getText(
+                self, "Another id for the model",
+                f"There is a model “{came.model_id}” already, which stays. Id of the new one, as commands name it:",
+                text=own_models.free_id(came.model_id),
+            )  # fmt: skip
+            if is_wanted and wanted.strip():
+                self._import(path, model_id=wanted.strip(), is_trusted=is_trusted)
+            else:
+                self.foot.show_info("Nothing was imported.")
+        else:  # a program, which nobody has trusted yet
             answer = QMessageBox.warning(
                 self, "This model is a program", f"{AT_STAKE}\n\nImport it?",
                 QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No, QMessageBox.StandardButton.No,
             )  # fmt: skip
             if answer == QMessageBox.StandardButton.Yes:
-                self._import(path, is_trusted=True)
+                self._import(path, model_id=model_id, is_trusted=True)
             else:
                 self.foot.show_info("Nothing was imported.")
-            return
-        self.changed(cards[0].info.id)
-        self.foot.show_info(imported_sentence(cards))
 
     # --- on my image --------------------------------------------------------------------
 
@@ -290,6 +302,13 @@ class ModelsPanel(JobDock):
         self.foot.show_info(whole if n_done == n else f"Cancelled after {n_done} of {n} models.")
 
     # --- jobs ---------------------------------------------------------------------------
+
+    def _start_whole(
+        self, title: str, work: Callable[[OnProgress, IsCancelled], Any], show: Callable[[Any], None]
+    ) -> None:
+        """As ``_start``, of something short that is done as a whole or not at all."""
+        self._start(title, work, show)
+        self.foot.cancel.setEnabled(False)
 
     def _on_busy(self) -> None:
         self._show_state()

@@ -101,7 +101,7 @@ def fetch(
     card = _find_card(file_id)
 
     def report(n_bytes: int, n_total: int) -> None:
-        on_progress(Progress(n_done=n_bytes, n_total=n_total, message=f"Fetching {card.file.name}"))
+        on_progress(Progress(n_done=n_bytes, n_total=n_total, message=f"Fetching {card.file.name}", is_bytes=True))
 
     try:
         return resolve(card.file, on_progress=report, is_cancelled=is_cancelled)
@@ -123,6 +123,8 @@ def import_archive(path: str | os.PathLike[str], *, model_id: str = "nunet-autho
     ------
     WeightsError
         Not that archive, damaged, or not to be trusted; nothing was stored.
+    ModelExistsError
+        It is the name of a model that was trained here.
     ManifestError, WriteError
         The name belongs to a model of the project; the models folder cannot be written.
     OSError

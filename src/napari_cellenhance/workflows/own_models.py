@@ -9,17 +9,25 @@ import os
 import shutil
 from pathlib import Path
 
-from napari_cellenhance.core.errors import ManifestError, ParameterError, WriteError
+from napari_cellenhance.core.errors import ManifestError, ModelExistsError, ParameterError, WriteError
 from napari_cellenhance.zoo.cards import ModelCard
 from napari_cellenhance.zoo.folders import replace_bytes, user_models_dir
-from napari_cellenhance.zoo.manifest import find_model, user_card_bytes
+from napari_cellenhance.zoo.manifest import find_model, list_models, user_card_bytes
 
-__all__ = ["delete", "export", "import_exported", "is_own", "rename"]
+__all__ = ["delete", "export", "free_id", "import_exported", "is_own", "rename"]
 
 
 def is_own(card: ModelCard) -> bool:
     """Whether a model is the user's, not the project's."""
     return card.file.url is None
+
+
+def free_id(model_id: str) -> str:
+    """Return an id like this one that no model has."""
+    taken, number = {card.id for card in list_models()}, 2
+    while f"{model_id}-{number}" in taken:
+        number += 1
+    return f"{model_id}-{number}"
 
 
 def rename(model_id: str, title: str) -> ModelCard:
@@ -109,13 +117,15 @@ def import_exported(path: str | os.PathLike[str], *, model_id: str | None = None
     Raises
     ------
     ManifestError
-        No card, or an id that another model has already.
+        No card.
+    ModelExistsError
+        An id that another model has already.
     ChecksumError, WeightsError
         The weights are missing, others, or do not fit the card.
     WriteError
         The models folder cannot be written.
     """
-    from napari_cellenhance.zoo.manifest import list_models, read_user_card
+    from napari_cellenhance.zoo.manifest import read_user_card
     from napari_cellenhance.zoo.weights import load_card_file, save_user_model
 
     if read_user_card(path).recipe == "bioimageio":
@@ -123,7 +133,7 @@ def import_exported(path: str | os.PathLike[str], *, model_id: str | None = None
     card, module = load_card_file(path)
     wanted = model_id or card.id
     if wanted in {known.id for known in list_models()}:
-        raise ManifestError(f"there is a model {wanted!r} already; give this one another id, or delete that one first")
+        raise ModelExistsError(wanted)
     return save_user_model(module.state_dict(), card.model_copy(update={"id": wanted}))
 
 

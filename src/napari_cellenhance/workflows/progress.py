@@ -10,12 +10,13 @@ __all__ = ["IsCancelled", "OnProgress", "Progress", "never_cancelled", "no_progr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """State of a running workflow: ``n_done`` of ``n_total`` units, and a sentence."""
+    """State of a running workflow: ``n_done`` of ``n_total`` units (bytes of a download), and a sentence."""
 
     n_done: int
     n_total: int
     message: str = ""
     eta_s: float | None = None
+    is_bytes: bool = False
 
 
 OnProgress = Callable[[Progress], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cellenhance.core.errors import ManifestError, ParameterError, WeightsError
+from napari_cellenhance.core.errors import (
+    CellEnhanceError,
+    ManifestError,
+    ModelExistsError,
+    ParameterError,
+    WeightsError,
+)
 from napari_cellenhance.zoo.bioimageio_package import Package, check_hash, described_network, read_package
 from napari_cellenhance.zoo.cache import resolve
 from napari_cellenhance.zoo.cards import IMPORTED_SUFFIXES, ModelCard
@@ -51,6 +58,7 @@ def import_package(
     """Store the model of a package in the user's models folder.
 
     Our own exports come back as they were, with their slider. Of others, ONNX weights are taken before TorchScript.
+    The same weights can be imported again; another model is never replaced.
 
     Parameters
     ----------
@@ -73,6 +81,8 @@ def import_package(
         No or damaged weights, or not those of the description.
     ManifestError
         What the description asks for is not known here; the id is none, or that of a model of the project.
+    ModelExistsError
+        Another model of the user has that id.
     ParameterError
         ONNX weights, and onnxruntime is not installed.
     WriteError, OSError
@@ -87,6 +97,9 @@ def import_package(
         return _import_ours(package, ours, model_id or ours.id, folder)
     kind, data = _weights_of(package, trust_torchscript)
     architecture = described_network(package.description, kind, channel)
+    there = _of_the_user(wanted)
+    if there is not None and there.file.sha256 != hashlib.sha256(data).hexdigest():
+        raise ModelExistsError(wanted)
     card = _card(package, wanted, name, architecture, sha256_of(source))
     card["scores"] = _tried(package, data, card)
     from napari_cellenhance.zoo.weights import save_user_bytes
@@ -152,7 +165,29 @@ def _import_ours(package: Package, card: ModelCard, model_id: str, folder: Path 
     state = _state_of(package)
     project = {known.id for known in load_manifest().models if known.file.url is not None}
     wanted = f"{model_id}-imported" if model_id in project else model_id
+    there = _of_the_user(wanted)
+    if there is not None and not _holds(there, state):
+        raise ModelExistsError(wanted)
     return save_user_model(state, card.model_copy(update={"id": wanted}).model_dump(), folder=folder)
+
+
+def _of_the_user(model_id: str) -> ModelCard | None:
+    from napari_cellenhance.zoo.manifest import list_models
+
+    return next((card for card in list_models() if card.id == model_id and card.file.url is None), None)
+
+
+def _holds(card: ModelCard, state: Mapping[str, Tensor]) -> bool:
+    """Whether the weights of a model are these."""
+    import torch
+
+    from napari_cellenhance.zoo.weights import parse_state
+
+    try:
+        known = parse_state(resolve(card.file).read_bytes(), card.id)
+    except (CellEnhanceError, OSError):
+        return False  # damaged, or of another kind
+    return known.keys() == state.keys() and all(torch.equal(known[name], state[name].to(known[name])) for name in known)
 
 
 def _state_of(package: Package) -> dict[str, Tensor]:

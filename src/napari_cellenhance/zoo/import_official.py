@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from napari_cellenhance.core.errors import WeightsError
+from napari_cellenhance.core.errors import ModelExistsError, WeightsError
 from napari_cellenhance.zoo.cards import ModelCard
 from napari_cellenhance.zoo.folders import sha256_of
 from napari_cellenhance.zoo.official_archive import Checkpoint, check_is_small, families, read_archive
@@ -54,9 +54,12 @@ def import_archive(
         As for ``official_archive.read_archive``, or a checkpoint that is no NU-Net.
     ManifestError
         ``model_id`` is no id, or belongs to a model of the project.
+    ModelExistsError
+        It belongs to a model that was trained here.
     WriteError
         The models folder cannot be written.
     """
+    from napari_cellenhance.zoo.manifest import list_models
     from napari_cellenhance.zoo.weights import save_user_model
 
     source = Path(path)
@@ -67,6 +70,10 @@ def import_archive(
         (_state_of(family), _card(family, model_id if len(found) == 1 else f"{model_id}-{_slug(name)}", source, digest))
         for name, family in found.items()
     ]
+    there = {known.id: known for known in list_models() if known.file.url is None}
+    for _, card in ready:
+        if card["id"] in there and "imported_from" not in there[card["id"]].training:
+            raise ModelExistsError(card["id"])  # it was trained here, and cannot be had again
     return [save_user_model(state, card, folder=folder) for state, card in ready]
 
 
