@@ -31,3 +31,15 @@ def test_a_doubtful_result_is_told_where_it_is_chosen(qtbot: Any) -> None:
     told = ended_sentence(BatchResult(outcomes=(_outcome("doubt"), _outcome("fine")), n_files=2))
     assert "1 result is doubtful: choose it to read why" in told
     assert "doubtful" not in ended_sentence(BatchResult(outcomes=(_outcome("fine"),), n_files=1))
+
+
+def test_the_column_of_states_grows_with_its_words(qtbot: Any) -> None:
+    table = FilesTable()
+    qtbot.addWidget(table)
+    table.resize(350, 300)
+    table.show()
+    table.model.rows = [FileRow("a.tif", "skipped", outcome=_outcome("doubt")), FileRow("b.tif", "skipped")]
+    table.model.layoutChanged.emit()
+    table.show_tally()
+    needed = table.view.fontMetrics().horizontalAdvance("done before, doubtful")
+    assert needed < table.view.columnWidth(1) < needed + 40

@@ -201,8 +201,9 @@ class FilesTable(QWidget):
             self._on_selected()
 
     def show_tally(self) -> None:
-        """Count the states."""
+        """Count the states, and give their column the width that it needs; it does not shrink again."""
         self.tally.setText(tally_text(self.model.rows))
+        self.view.setColumnWidth(1, max(self.view.columnWidth(1), self.view.sizeHintForColumn(1)))
 
     def picked(self) -> list[FileRow]:
         """Chosen rows, in order."""
