@@ -290,8 +290,8 @@ def test_teach_restore_and_doubt(panel: Any, viewer: ViewerModel, qtbot: Any) ->
     assert low == -high and residual.colormap.name == "PiYG"
     assert np.allclose(residual.data, source.data - viewer.layers["poor restored [1]"].data, atol=1e-2)
     assert "applied 2 times" in panel.now.foot.message.text()
-    panel.now.boxes["restored"].setChecked(False)
-    panel.now.boxes["residual"].setChecked(False)
+    for box in panel.now.boxes.values():
+        box.setChecked(False)
     assert "at least one of the new layers" in panel.now.foot.message.text()
 
 
