@@ -12,7 +12,9 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cellenhance.core import metrics
+from napari_cellenhance.widgets import _measure_reference
 from napari_cellenhance.widgets.measure import MeasurePanel
+from napari_cellenhance.workflows import measure_pair_tables
 
 MakePanel = Callable[[Any], MeasurePanel]
 OURS: dict[str, Any] = {"metadata": {"cellenhance": {}}}
@@ -86,6 +88,16 @@ def test_images_find_their_roles(make_panel: MakePanel, viewer: ViewerModel) -> 
     assert [layer.name for layer in panel.reference.results.ticked()] == ["restored"]
     assert is_row_shown(panel, panel.reference.range) and not is_row_shown(panel, panel.reference.overlap)
     assert panel.foot.run.isEnabled() and panel.foot.run.text() == "Measure"
+
+
+def test_a_new_measure_needs_no_tip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its column and title stand in ``measure_pair_tables``; nothing else has to know it."""
+    monkeypatch.setitem(measure_pair_tables._TITLES, "nrmse", "NRMSE")
+    titles, columns, cells = _measure_reference.reference_cells(
+        [{"image": "a", "reference": "b", "ssim": 0.5, "nrmse": 0.25, "n_planes": 1}]
+    )
+    assert titles == [("SSIM", _measure_reference._TIPS["ssim"]), ("NRMSE", "")]
+    assert columns == ["a"] and cells == [["0.5000"], ["0.250"]]
 
 
 def test_images_are_compared(
