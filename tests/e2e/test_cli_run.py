@@ -74,6 +74,19 @@ def test_rounding_is_told_from_a_difference() -> None:
     assert done.exit_code == 0 and "but for rounding (largest difference" in done.output
 
 
+def test_another_precision_is_named_where_pixels_differ() -> None:
+    Path("net.json").write_text(
+        json.dumps(RECIPE | {"steps": [{"step": "denoise", "model_id": "n2v2-fluorescence"}], "labels": None})
+    )
+    _run("net.json", "cells.ome.tif", "one.ome.tif", "--device", "cpu", "--precision", "float32")
+    again = ("one.ome.tif", "cells.ome.tif", "two.ome.tif", "--check", "one.ome.tif", "--overwrite", "--device", "cpu")
+    done = _run(*again, "--precision", "bfloat16")
+    assert done.exit_code == FAILED, done.output
+    assert "it was computed in another way; once more with --precision float32\n" in done.output
+    done = _run(*again, "--precision", "float32")
+    assert done.exit_code == 0 and "the same pixels" in done.output and "once more" not in done.output
+
+
 @pytest.mark.parametrize("source", ["plate", "plate/*.tif"])
 def test_many_images_go_through_a_batch(source: str) -> None:
     done = _run("r.json", source, "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,12 +69,15 @@ class Comparison:
         Share of pixels that are not exactly the same.
     name : str
         Of what was compared: "image", "labels", "uncertainty", …
+    remedy : str
+        Options that would compute as was computed then; empty where that was so.
     """
 
     verdict: Literal["same", "rounding", "different"]
     max_difference: float
     differing: float
     name: str
+    remedy: str = ""
 
     def sentence(self, path: str) -> str:
         """Say it in one line."""
@@ -88,7 +92,8 @@ class Comparison:
             return (
                 f"the {self.name} {is_} the same as {path} but for rounding ({how}), as processors and threads differ"
             )
-        return f"the {self.name} {differs} from {path} ({how})"
+        why = f": it was computed in another way; once more with {self.remedy}" if self.remedy else ""
+        return f"the {self.name} {differs} from {path} ({how}){why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +148,9 @@ def run_file(
     return RecipeFileResult(
         targets=written, warnings=(*file.notes, *result.warnings),
         is_same_input=hash_image(file.image) == recipe.input_sha256 if recipe.input_sha256 else None,
-        comparison=None if before is None else _compare(before.image, result),
+        comparison=None if before is None else replace(
+            _compare(before.image, result), remedy=_remedy(before.provenance, result.record)
+        ),
     )  # fmt: skip
 
 
@@ -167,6 +174,13 @@ def _write(request: RecipeFileRequest, targets: Targets, file: ImageFile, result
         dtype=request.recipe.dtype, channel_names=result.channel_names,
     )  # fmt: skip
     return (*written, record_path(targets.image), targets.image)
+
+
+def _remedy(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str:
+    """Options for device and precision of an earlier record, where the present one has others."""
+    then = before or {}
+    differing = [name for name in ("device", "precision") if then.get(name) and then[name] != after.get(name)]
+    return " ".join(f"--{name} {then[name]}" for name in differing)
 
 
 def _compare(before: NDArray[Any], result: RecipeResult) -> Comparison:
