@@ -117,3 +117,15 @@ def test_mistakes_are_one_line(clean: Path, tmp_path: Path) -> None:
     ):
         done = _run(*words)
         assert done.exit_code == WRONG_USAGE and text in done.output, done.output
+
+
+def test_volumes_are_scored_as_volumes(tmp_path: Path) -> None:
+    clean = np.random.default_rng(0).random((5, 24, 26)).astype(np.float32)
+    for kind, image in (("noisy", clean + 0.1), ("clean", clean)):
+        (tmp_path / "pairs" / kind).mkdir(parents=True)
+        write(tmp_path / "pairs" / kind / "a.tif", image, "ZYX")
+    asked = ("evaluate", "care", tmp_path / "pairs", "--methods", "noisy", "--out")
+    for words, n_images in (((tmp_path / "planes",), 5), ((tmp_path / "volumes", "--3d"), 1)):
+        done = _run(*asked, *words)
+        assert done.exit_code == 0, done.output
+        assert len(json.loads((words[0] / "scores.json").read_text(encoding="utf-8"))["rows"]) == n_images

@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QComboBox, QLineEdit, QListWidget, QPushButton, QSlider
 from scipy.ndimage import gaussian_filter
 
+from napari_cellenhance.core.doubt import DEFAULT_SHARE
 from napari_cellenhance.core.microscope import LEVELS
 from napari_cellenhance.io.images import write
 from napari_cellenhance.widgets import _learning_dock, _model_now, _restore_now, _restore_run, _settings
@@ -265,6 +266,8 @@ def test_teach_restore_and_doubt(panel: Any, viewer: ViewerModel, qtbot: Any) ->
     assert [curve.name for curve in panel.view.plot.content.curves] == ["Learning rate"]
 
     labels, scale = viewer.layers["poor do not trust"], viewer.layers["poor uncertainty"].data
+    # After two updates it is unsure everywhere: a quarter is marked to begin with, not all.
+    assert panel.now.doubt.share > DEFAULT_SHARE and 0 < labels.data.mean() <= 0.25, panel.now.doubt.note.text()
     slider = panel.now.doubt.slider
     record = METADATA_KEY
     slider.setValue(0)

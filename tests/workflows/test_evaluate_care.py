@@ -183,7 +183,9 @@ def test_volumes_are_scored_as_volumes(volumes: Path, model: str, model_3d: str)
     assert rows["richardson-lucy"]["psnr"] > rows["noisy"]["psnr"] + 0.5
     blind = run(replace(asked, methods=("richardson-lucy",), optics=Optics())).rows[0]
     assert blind["psnr"] > rows["noisy"]["psnr"] and blind["setting"].startswith("σ")
-    assert {picture.plane.shape for picture in next(iter(result.pictures.values()))} == {(40, 44)}
+    shown = next(iter(result.pictures.values()))
+    assert {picture.plane.shape for picture in shown} == {(40, 44)}
+    np.testing.assert_array_equal(shown[-1].plane, read_pair_files(volumes, n_dims=3)[0].clean[3])  # in the middle
     known, unknown = _psfs(optics, 3), _psfs(Optics(), 3)
     assert {psf.ndim for psf in (*known.values(), *unknown.values())} == {3}
     assert known["gaussian of the objective"].shape[0] > 1 == unknown["σ 0.8 px"].shape[0]
