@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,21 @@ def test_the_guards_say_of_each_file_what_they_say_without_a_cluster(crew: Clust
         assert all(record.pop("created_utc") for record in records)
         assert records[0] == records[1] and records[0]["result_check"]["level"] == level
         assert records[0]["model"] == "n2v2-fluorescence" and records[0]["input_check"]
+
+
+def test_a_file_takes_the_seconds_of_its_worker_not_those_of_waiting(
+    crew: Cluster, plate: Path, tmp_path: Path
+) -> None:
+    (plate / "5.tif").unlink()
+    for path in plate.iterdir():  # large enough to take a moment
+        write(path, np.random.default_rng(0).integers(0, 255, (500, 600), dtype=np.uint8), "YX", overwrite=True)
+    recipe = Recipe(steps=(EnhanceRequest(image=None, axes="", filter_id="frangi"),))
+    begun = time.monotonic()
+    result = batch.run(BatchRequest(source=plate, target=tmp_path / "out", recipe=recipe, cluster=crew))
+    elapsed = time.monotonic() - begun
+    taken = [outcome.seconds for outcome in result.outcomes]
+    assert result.n_done == 7 and min(taken) > 0
+    assert sum(taken) <= 2 * elapsed, "two workers cannot work for longer than the clock ran"
 
 
 def test_a_cancelled_batch_ends_files_in_hand(crew: Cluster, plate: Path, tmp_path: Path) -> None:

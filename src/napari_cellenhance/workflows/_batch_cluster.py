@@ -46,7 +46,7 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progr
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.batch import BatchRequest, OnNews, OnOutcome, Stage
 
-__all__ = ["Failed", "Job", "NoRecipe", "do_file", "open_once", "run_on_cluster"]
+__all__ = ["Failed", "Job", "Made", "NoRecipe", "do_file", "open_once", "run_on_cluster"]
 
 _AHEAD = 2
 """Files per thread that are handed out at a time: one in hand, one to come."""
@@ -164,12 +164,14 @@ class _ClusterBatch:
                 return
             if isinstance(told, Failed):
                 self.stopped_by = self.stopped_by or (text_of(told.error) if told.is_hopeless else "")
-                outcome = failed(task, told.error, seconds)
+                outcome = failed(task, told.error, told.seconds)
             else:
-                written, stamp, warnings, check = told
-                finished = Finished(stamp, self._made_by, written.sizes, written.n_objects, warnings, check)
+                written = told.written
+                finished = Finished(
+                    told.stamp, self._made_by, written.sizes, written.n_objects, told.warnings, told.check
+                )
                 self._journal.finish(task, finished)
-                outcome = done(task, targets_of(task, written.sizes), finished, seconds)
+                outcome = done(task, targets_of(task, written.sizes), finished, told.seconds)
         except ClusterError as error:
             if self._crew.client.status != "running":
                 raise
@@ -233,11 +235,23 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a file; the seconds are those of the worker, without waiting for its turn."""
+
+    written: Written
+    stamp: Stamp
+    warnings: tuple[str, ...]
+    check: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Why a file has no result."""
 
     error: Exception
     is_hopeless: bool
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +265,7 @@ _COMPUTING = threading.Lock()
 """A process computes one file at a time, however many threads it has; others read and write meanwhile."""
 
 
-def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...], str] | Failed | NoRecipe:
+def do_file(job: Job, task: Task) -> Made | Failed | NoRecipe:
     """Read, compute and write one file; what goes wrong with it is returned."""
     try:
         refuse_other_software(job.software, software(), "a worker")
@@ -259,6 +273,7 @@ def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...], str]
             opened = _opened(job)
     except Exception as error:  # noqa: BLE001 - it ends the batch, with its reason
         return NoRecipe(error)
+    started = time.monotonic()
     try:
         if not task.folder.is_dir():
             raise ClusterError(
@@ -269,11 +284,12 @@ def do_file(job: Job, task: Task) -> tuple[Written, Stamp, tuple[str, ...], str]
         with _COMPUTING:
             made = opened.apply(loaded.file, task.source, no_progress)
         made = checked(opened.recipe, loaded.file, made)
-        return write_results(task, loaded, made, opened), loaded.stamp, made.warnings, level_of(made)
+        written = write_results(task, loaded, made, opened)
+        return Made(written, loaded.stamp, made.warnings, level_of(made), time.monotonic() - started)
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, CellEnhanceError):
             raise  # may pass: it is tried again
-        return Failed(error, is_hopeless(error))
+        return Failed(error, is_hopeless(error), time.monotonic() - started)
 
 
 def _opened(job: Job) -> OpenedRecipe:
