@@ -380,8 +380,8 @@ def show_crops(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     camera.shoot("crops-library")
 
 
-def show_kept(viewer: Any, camera: Camera, filter_id: str | None) -> None:
-    """The filter that comes along: nuclei in focus without the light of those that are not."""
+def add_two_depths(viewer: Any) -> tuple[Any, int]:
+    """Nuclei of the left half of the sample, with blurred ones of the right half over them; the sample, its middle."""
     viewer.layers.clear()
     ((pixels, kwargs, _),) = sample("nuclei")
     image = np.asarray(pixels, np.float32)
@@ -390,6 +390,12 @@ def show_kept(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
     limits = tuple(float(v) for v in np.percentile(mixed, (0.5, 99.8)))
     viewer.add_image(mixed, name="two depths", contrast_limits=limits, **place)
+    return image, half
+
+
+def show_kept(viewer: Any, camera: Camera, filter_id: str | None) -> None:
+    """The filter that comes along: nuclei in focus without the light of those that are not."""
+    _, half = add_two_depths(viewer)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, KEEP_DOCK)
     panel.now.boxes["labels"].setChecked(False)
     panel.now.objects_fold.button.setChecked(False)
@@ -409,14 +415,7 @@ def show_keep(viewer: Any, camera: Camera, filter_id: str | None) -> None:
     """Sharp nuclei and blurred ones over each other: crops of the right half teach to keep the sharp ones."""
     from napari_cellenhance.io.crop_folders import write_crops
 
-    viewer.layers.clear()
-    ((pixels, kwargs, _),) = sample("nuclei")
-    image = np.asarray(pixels, np.float32)
-    half = image.shape[1] // 2
-    mixed = image[:, :half] + blurred(image[::-1, half : 2 * half])
-    place = {"colormap": kwargs["colormap"], "scale": (PIXEL_UM, PIXEL_UM), "units": ("um", "um")}
-    limits = tuple(float(v) for v in np.percentile(mixed, (0.5, 99.8)))
-    viewer.add_image(mixed, name="two depths", contrast_limits=limits, **place)
+    image, half = add_two_depths(viewer)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, KEEP_DOCK)
     with tempfile.TemporaryDirectory() as folder:
         settings = panel.settings

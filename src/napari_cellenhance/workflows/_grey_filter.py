@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
-from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo, StrengthInfo
+from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def describe_grey(filter_id: str) -> FilterSpec:
     ParameterError
         A model that needs more than one plane of one channel at a time, or does not know what it is asked for.
     """
-    from napari_cellenhance.workflows.catalog import FilterSpec, is_filter
+    from napari_cellenhance.workflows.catalog import is_filter, spec_without_strength
     from napari_cellenhance.workflows.separate import is_of_movies
 
     asked = GreyFilter.of(filter_id)
@@ -151,14 +151,7 @@ def describe_grey(filter_id: str) -> FilterSpec:
         )
     if asked.shows == "uncertainty" and not card.architecture.get("is_probabilistic"):
         raise ParameterError(f"{card.id} knows no uncertainty; leave it out")
-    info = FilterInfo(
-        id=filter_id, title=card.title, group="Denoising", summary=card.summary, reference=card.citation,
-        strength=StrengthInfo(label="", help="", default=1.0, maximum=1.0),
-    )  # fmt: skip
-    return FilterSpec(
-        info=info, normalizer=card.normalization.name, normalizer_settings=dict(card.normalization.parameters),
-        version=card.version, sha256=card.file.sha256, card=card,
-    )  # fmt: skip
+    return spec_without_strength(filter_id, card, "Denoising")
 
 
 class GreyEnhancer:

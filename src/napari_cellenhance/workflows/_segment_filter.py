@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ParameterError
-from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo, StrengthInfo
+from napari_cellenhance.core.recipes.protocol import Checkpoint, FilterInfo
 from napari_cellenhance.core.tiling import Region
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def describe_segmenting(filter_id: str) -> FilterSpec:
     ParameterError
         A class that it does not have, or a model that needs all of a plane.
     """
-    from napari_cellenhance.workflows.catalog import FilterSpec
+    from napari_cellenhance.workflows.catalog import spec_without_strength
     from napari_cellenhance.workflows.segment_model import card_of_segmenter
 
     asked = SegmentFilter.of(filter_id)
@@ -88,14 +88,7 @@ def describe_segmenting(filter_id: str) -> FilterSpec:
         raise ParameterError(
             f"the model has no class {asked.object_value}; its classes are {', '.join(map(str, values))}"
         )
-    info = FilterInfo(
-        id=filter_id, title=card.title, group="AEP", summary=card.summary, reference=card.citation,
-        strength=StrengthInfo(label="", help="", default=1.0, maximum=1.0),
-    )  # fmt: skip
-    return FilterSpec(
-        info=info, normalizer=card.normalization.name, normalizer_settings=dict(card.normalization.parameters),
-        version=card.version, sha256=card.file.sha256, card=card,
-    )  # fmt: skip
+    return spec_without_strength(filter_id, card, "AEP")
 
 
 class ClassesEnhancer:

@@ -18,7 +18,16 @@ from napari_cellenhance.zoo.manifest import ModelCard, list_models
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
 
-__all__ = ["FilterSpec", "OpenedFilter", "describe", "info_of", "is_filter", "list_filters", "open_enhancer"]
+__all__ = [
+    "FilterSpec",
+    "OpenedFilter",
+    "describe",
+    "info_of",
+    "is_filter",
+    "list_filters",
+    "open_enhancer",
+    "spec_without_strength",
+]
 
 CLASSICAL_RANGE: Mapping[str, float | bool] = {"lo": 0.1, "hi": 99.9, "clip": True}
 """Percentiles that become 0 and 1 before a classical filter: those of the networks."""
@@ -276,6 +285,18 @@ def _shown_filter(card: ModelCard) -> int:
     """The learned filter that shows the first class of objects best."""
     objects = [one for one in card.classes if one.value > 1]
     return next((one.filter for one in objects if one.filter is not None), 0)
+
+
+def spec_without_strength(filter_id: str, card: ModelCard, group: Literal["AEP", "Denoising"]) -> FilterSpec:
+    """Row of a model that is used as it is: there is no strength to choose."""
+    info = FilterInfo(
+        id=filter_id, title=card.title, group=group, summary=card.summary, reference=card.citation,
+        strength=StrengthInfo(label="", help="", default=1.0, maximum=1.0),
+    )  # fmt: skip
+    return FilterSpec(
+        info=info, normalizer=card.normalization.name, normalizer_settings=dict(card.normalization.parameters),
+        version=card.version, sha256=card.file.sha256, card=card,
+    )  # fmt: skip
 
 
 def _model_spec(card: ModelCard) -> FilterSpec:
