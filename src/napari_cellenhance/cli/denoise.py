@@ -26,6 +26,7 @@ from napari_cellenhance.cli.options import (
     Patch,
     PatchesPerUpdate,
     Patience,
+    PixelType,
     Report,
     Resume,
     RunFolder,
@@ -58,6 +59,7 @@ from napari_cellenhance.cli.words import (
 from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.denoise import DEFAULT_DENOISER, DenoiseRequest
+from napari_cellenhance.workflows.requests import MEMORY_LIMIT_MB
 from napari_cellenhance.workflows.train_n2v import N2VRequest
 
 __all__ = ["denoise", "train_n2v"]
@@ -165,10 +167,8 @@ def denoise(
     device: Device = _DENOISE.device,
     precision: Precision = _DENOISE.precision,
     tile: Tile = None,
-    dtype: Annotated[
-        Literal["float32", "same"], typer.Option(help="Pixel type: float32, or that of the file, rounded.")
-    ] = "float32",
-    memory_limit: MemoryLimit = 2000,
+    dtype: PixelType = "float32",
+    memory_limit: MemoryLimit = MEMORY_LIMIT_MB,
     chunk: Chunk = None,
     ome_zarr: OmeZarr = "0.5",
     blocks: Blocks = False,

@@ -29,6 +29,7 @@ __all__ = [
     "Patch",
     "PatchesPerUpdate",
     "Patience",
+    "PixelType",
     "Report",
     "ResultFolder",
     "Resume",
@@ -71,6 +72,9 @@ MemoryLimit = Annotated[
     int, typer.Option(min=100, metavar="MB", help="For .ome.zarr: memory of the whole program to keep to.")
 ]
 ModelId = Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")]
+PixelType = Annotated[
+    Literal["float32", "same"], typer.Option(help="Pixel type of images: float32, or that of the file, rounded.")
+]
 OmeZarr = Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 Patch = Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")]

@@ -30,6 +30,7 @@ from napari_cellenhance.cli.options import (
     Patch,
     PatchesPerUpdate,
     Patience,
+    PixelType,
     Report,
     Resume,
     RunFolder,
@@ -64,6 +65,7 @@ from napari_cellenhance.cli.workers import Scheduler, Workers, cluster_of
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.microscope import Level, Optics, Preparation, levels_from
 from napari_cellenhance.workflows.evaluate_care import EvaluateCareRequest
+from napari_cellenhance.workflows.requests import MEMORY_LIMIT_MB
 from napari_cellenhance.workflows.restore import RestoreRequest
 from napari_cellenhance.workflows.synthesize import Synthesis, SynthesizeRequest
 from napari_cellenhance.workflows.train_care import CareRequest
@@ -335,10 +337,8 @@ def restore(
     device: Device = _RESTORE.device,
     precision: Precision = _RESTORE.precision,
     tile: Tile = None,
-    dtype: Annotated[
-        Literal["float32", "same"], typer.Option(help="Pixel type of the image: float32, or that of the file, rounded.")
-    ] = "float32",
-    memory_limit: MemoryLimit = 2000,
+    dtype: PixelType = "float32",
+    memory_limit: MemoryLimit = MEMORY_LIMIT_MB,
     chunk: Chunk = None,
     ome_zarr: OmeZarr = "0.5",
     blocks: Blocks = False,

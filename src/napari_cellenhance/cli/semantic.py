@@ -18,6 +18,7 @@ from napari_cellenhance.cli.options import (
     MemoryLimit,
     OmeZarr,
     Overwrite,
+    PixelType,
     Report,
     ResultFolder,
     Sources,
@@ -46,6 +47,7 @@ from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.core.postprocess import CleanOptions, Method
 from napari_cellenhance.core.synthetic_pairs import PRESETS
 from napari_cellenhance.workflows.evaluate_semantic import EvaluateSemanticRequest
+from napari_cellenhance.workflows.requests import MEMORY_LIMIT_MB
 from napari_cellenhance.workflows.separate import MOVING, SeparateRequest
 from napari_cellenhance.workflows.train_semantic import SemanticRequest, of_preset
 
@@ -214,10 +216,8 @@ def separate(
     device: Device = _SEPARATE.device,
     precision: Precision = _SEPARATE.precision,
     tile: Annotated[int | None, typer.Option(min=32, help="Side of a tile, in pixels.")] = None,
-    dtype: Annotated[
-        Literal["float32", "same"], typer.Option(help="Pixel type of layers: float32, or that of the file, rounded.")
-    ] = "float32",
-    memory_limit: MemoryLimit = 2000,
+    dtype: PixelType = "float32",
+    memory_limit: MemoryLimit = MEMORY_LIMIT_MB,
     chunk: Chunk = None,
     ome_zarr: OmeZarr = "0.5",
     blocks: Blocks = False,

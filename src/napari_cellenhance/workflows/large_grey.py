@@ -11,7 +11,7 @@ from napari_cellenhance.core.errors import TargetExistsError
 from napari_cellenhance.workflows._grey_filter import GreyFilter, GreyStep, describe_grey
 from napari_cellenhance.workflows.large_images import DEFAULT_CHUNK_PX, LargeRequest
 from napari_cellenhance.workflows.large_objects import is_made
-from napari_cellenhance.workflows.requests import EnhanceRequest
+from napari_cellenhance.workflows.requests import MEMORY_LIMIT_MB, EnhanceRequest
 
 if TYPE_CHECKING:
     from napari_cellenhance.io.ome_zarr import OmeZarrVersion
@@ -31,7 +31,7 @@ def grey_request(
     *,
     n_times: int = 1,
     dtype: Literal["float32", "same"] = "float32",
-    memory_limit_mb: int = 2000,
+    memory_limit_mb: int = MEMORY_LIMIT_MB,
     chunk_px: int = DEFAULT_CHUNK_PX,
     version: OmeZarrVersion = "0.5",
     overwrite: bool = False,

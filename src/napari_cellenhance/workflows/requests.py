@@ -14,6 +14,7 @@ from napari_cellenhance.core.recipes.protocol import Region
 
 __all__ = [
     "DEFAULT_FILTER",
+    "MEMORY_LIMIT_MB",
     "NOT_QUANTITATIVE",
     "BlobOptions",
     "EnhanceRequest",
@@ -27,6 +28,9 @@ __all__ = [
 
 DEFAULT_FILTER = "nunet-guided"
 """Filter of a request that names none; the first one of the manifest, so the dock begins with it too."""
+
+MEMORY_LIMIT_MB = 2000
+"""For the whole program, unless somebody says otherwise."""
 
 NOT_QUANTITATIVE = (
     "Enhanced intensities show where objects are; they are not quantitative. Measure brightness on the original image."
@@ -169,7 +173,7 @@ class EnhanceRequest:
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tile_px: int | None = None
-    memory_limit_mb: int = 2000
+    memory_limit_mb: int = MEMORY_LIMIT_MB
     segment: SegmentOptions | None = None
     blobs: BlobOptions | None = None
     source_name: str = "image"

@@ -88,6 +88,8 @@ def import_package(
     WriteError, OSError
         A file cannot be read or written.
     """
+    from napari_cellenhance.zoo.manifest import find_own
+
     source = Path(path)
     package = read_package(source)
     name = str(package.description.get("name") or source.stem)
@@ -97,7 +99,7 @@ def import_package(
         return _import_ours(package, ours, model_id or ours.id, folder)
     kind, data = _weights_of(package, trust_torchscript)
     architecture = described_network(package.description, kind, channel)
-    there = _of_the_user(wanted)
+    there = find_own(wanted)
     if there is not None and there.file.sha256 != hashlib.sha256(data).hexdigest():
         raise ModelExistsError(wanted)
     card = _card(package, wanted, name, architecture, sha256_of(source))
@@ -157,7 +159,7 @@ def _our_card(package: Package) -> ModelCard | None:
 
 def _import_ours(package: Package, card: ModelCard, model_id: str, folder: Path | None) -> ModelCard:
     """A state dict of one of our architectures; neither TorchScript nor code is looked at."""
-    from napari_cellenhance.zoo.manifest import load_manifest
+    from napari_cellenhance.zoo.manifest import find_own, load_manifest
     from napari_cellenhance.zoo.weights import save_user_model
 
     if card.recipe == "bioimageio":
@@ -165,16 +167,10 @@ def _import_ours(package: Package, card: ModelCard, model_id: str, folder: Path 
     state = _state_of(package)
     project = {known.id for known in load_manifest().models if known.file.url is not None}
     wanted = f"{model_id}-imported" if model_id in project else model_id
-    there = _of_the_user(wanted)
+    there = find_own(wanted)
     if there is not None and not _holds(there, state):
         raise ModelExistsError(wanted)
     return save_user_model(state, card.model_copy(update={"id": wanted}).model_dump(), folder=folder)
-
-
-def _of_the_user(model_id: str) -> ModelCard | None:
-    from napari_cellenhance.zoo.manifest import list_models
-
-    return next((card for card in list_models() if card.id == model_id and card.file.url is None), None)
 
 
 def _holds(card: ModelCard, state: Mapping[str, Tensor]) -> bool:

@@ -59,7 +59,7 @@ def import_archive(
     WriteError
         The models folder cannot be written.
     """
-    from napari_cellenhance.zoo.manifest import list_models
+    from napari_cellenhance.zoo.manifest import find_own
     from napari_cellenhance.zoo.weights import save_user_model
 
     source = Path(path)
@@ -70,9 +70,9 @@ def import_archive(
         (_state_of(family), _card(family, model_id if len(found) == 1 else f"{model_id}-{_slug(name)}", source, digest))
         for name, family in found.items()
     ]
-    there = {known.id: known for known in list_models() if known.file.url is None}
     for _, card in ready:
-        if card["id"] in there and "imported_from" not in there[card["id"]].training:
+        there = find_own(card["id"])
+        if there is not None and "imported_from" not in there.training:
             raise ModelExistsError(card["id"])  # it was trained here, and cannot be had again
     return [save_user_model(state, card, folder=folder) for state, card in ready]
 

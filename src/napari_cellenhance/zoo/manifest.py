@@ -39,6 +39,7 @@ __all__ = [
     "StrengthCard",
     "find_asset",
     "find_model",
+    "find_own",
     "list_models",
     "load_manifest",
     "manifest_path",
@@ -181,6 +182,11 @@ def find_model(model_id: str) -> ModelCard:
     """
     manifest = load_manifest()
     return _find(model_id, manifest.models, "model", manifest.problems)
+
+
+def find_own(model_id: str) -> ModelCard | None:
+    """Card of a model of the user; None where there is none of that id."""
+    return next((card for card in list_models() if card.id == model_id and card.file.url is None), None)
 
 
 def find_asset(asset_id: str) -> AssetCard:
