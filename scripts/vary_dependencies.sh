@@ -18,11 +18,11 @@ for wish in "$@"; do
     case $wish in
         lowest)
             # Of the tools for tests and linters the newest stay: they are not what a user installs. torch has a wheel of
-            # its own in the Makefile (TORCH), chosen there.
+            # its own in the Makefile (TORCH), chosen there. Without --upgrade uv leaves every version that is there already.
             install uv
             lowest=$(mktemp)
             sed -n '/^dependencies = \[/,/^\]/p' pyproject.toml | sed -nE 's/^ *"([^"]+)",$/\1/p' | grep -v '^torch' >"$lowest"
-            "$venv/bin/uv" pip install --quiet --python "$python" --resolution lowest-direct --requirements "$lowest"
+            "$venv/bin/uv" pip install --quiet --python "$python" --upgrade --resolution lowest-direct --requirements "$lowest"
             rm -f "$lowest"
             ;;
         newest) install --upgrade --upgrade-strategy eager --editable ".[all,dev]" ;;

@@ -133,6 +133,8 @@ def test_the_lowest_versions_are_those_of_the_package(tmp_path: Path) -> None:
     done, asked = _vary(tmp_path, "lowest")
     assert done.returncode == 0, done.stderr
     assert "--resolution lowest-direct" in asked
+    (uv,) = (line for line in asked.splitlines() if line.startswith("uv "))
+    assert "--upgrade" in uv.split()  # else uv keeps the newest ones that `make test` installed before
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {line for line in project["dependencies"] if not line.startswith("torch")}
     assert wanted == wanted & set(asked.splitlines())
