@@ -24,7 +24,7 @@ import safetensors.torch
 import tifffile
 import torch
 
-from napari_cellenhance.cli.restore import _read_levels
+from napari_cellenhance.cli.synthesis import _read_levels
 from napari_cellenhance.core.crop_library import CropLibrary, FoundObject
 from napari_cellenhance.core.crops import ObjectCrop
 from napari_cellenhance.core.errors import CellEnhanceError

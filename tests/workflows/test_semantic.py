@@ -375,6 +375,7 @@ def test_python_trains_the_same_models_on_crops_and_on_movies(
 def test_the_requests_need_no_torch() -> None:
     code = (
         "import sys; import napari_cellenhance.workflows.train_semantic, napari_cellenhance.workflows.separate; "
-        "import napari_cellenhance.cli.semantic; assert 'torch' not in sys.modules"
+        "import napari_cellenhance.cli.separate, napari_cellenhance.cli.train_semantic; "
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

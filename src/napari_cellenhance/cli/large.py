@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from napari_cellenhance.cli.options import Overwrite
-from napari_cellenhance.cli.words import Debug, ProgressLine, Quiet, leave, stoppable
+from napari_cellenhance.cli.words import ProgressLine, leave, stoppable
 from napari_cellenhance.core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from napari_cellenhance.workflows.segment_model import SegmentModelRequest
     from napari_cellenhance.workflows.separate import SeparateRequest
 
-__all__ = ["enhance_large", "grey_large", "is_large", "objects", "segment_large"]
+__all__ = ["enhance_large", "grey_large", "is_large", "segment_large"]
 
 
 def is_large(sources: Sequence[str], target: str) -> bool:
@@ -197,34 +196,3 @@ def _run(
     if not quiet:
         written = [made.target] if keeps_image else []
         typer.echo(", ".join(map(str, [*written, *([] if found is None else [found.target])])))
-
-
-def objects(
-    labels: Annotated[str, typer.Argument(metavar="LABELS", help="OME-Zarr or TIFF of labels, of any size.")],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="Table to write (.csv, .parquet).")],
-    image: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="Measure grey values of this image too; can be given again."),
-    ] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Measure the objects of labels, however large the image is."""
-    from napari_cellenhance.workflows import large_tables
-
-    images = {}
-    for word in image or ():
-        name, _, path = word.partition("=")
-        if not (name and path):
-            raise ParameterError(f"--image is {word!r}; expected NAME=FILE, for example raw=sheet.ome.zarr")
-        images[name] = path
-    request = large_tables.LargeTableRequest(labels=labels, images=images, target=target, overwrite=overwrite)
-    with ProgressLine(quiet) as line, stoppable() as is_cancelled:
-        result = large_tables.run(request, on_progress=line.show, is_cancelled=is_cancelled)
-    if not quiet:
-        for warning in result.warnings:
-            typer.echo(f"note: {warning}", err=True)
-        if result.is_complete:
-            typer.echo(f"{result.n_objects} objects: {result.target}")
-    leave(is_stopped=not result.is_complete)

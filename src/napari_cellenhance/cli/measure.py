@@ -1,4 +1,4 @@
-"""``cellenhance measure``: enhanced images or results against references; ``compare``: conditions by their tables."""
+"""``cellenhance measure``: enhanced images beside the raw one, or results beside references."""
 
 from __future__ import annotations
 
@@ -7,25 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_cellenhance.cli.words import (
-    Debug,
-    Json,
-    ProgressLine,
-    Quiet,
-    complain,
-    leave,
-    print_json,
-    stoppable,
-)  # fmt: skip
+from napari_cellenhance.cli.words import Debug, Json, ProgressLine, Quiet, complain, leave, print_json, stoppable
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.measure_pairs import PairOptions
 
 if TYPE_CHECKING:
     from napari_cellenhance.workflows.measure_pairs import Kind
 
-__all__ = ["compare", "measure"]
+__all__ = ["measure"]
 
-# The one declaration of each default is in the requests; an empty one hands them over.
 _PAIR = PairOptions()
 
 
@@ -219,33 +209,3 @@ def _compare(
             for note in result.notes:
                 typer.echo(f"note: {note}", err=True)
     leave(is_stopped=is_stopped)
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="FIRST", help="Table of one condition, one line for each image.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Table of the other condition.")],
-    column: Annotated[str, typer.Option(help="Name of the column to compare, such as n_found.")],
-    csv: Annotated[Path | None, typer.Option(help="Write the result as CSV, and a JSON beside it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Tell two conditions apart: means, Z-factor, and p-values by Mann-Whitney and by Welch's t-test.
-
-    Tables are those of 'cellenhance measure --csv', or any CSV; lines of means are passed over.
-    """
-    from napari_cellenhance.io.json_ready import json_ready
-    from napari_cellenhance.workflows.conditions import ConditionsRequest, run, to_text
-
-    result = run(ConditionsRequest(first=first, second=second, column=column))
-    if csv is not None:
-        from napari_cellenhance.io.tables import write_table
-
-        write_table(csv, result.rows, result.record, overwrite=overwrite)
-    if as_json:
-        print_json(json_ready(result.record))
-    else:
-        typer.echo(to_text(result))
-    for note in () if quiet or as_json else result.notes:
-        typer.echo(f"note: {note}", err=True)

@@ -11,6 +11,7 @@ __all__ = [
     "ArePairs",
     "Average",
     "AxesInFile",
+    "AxesInFiles",
     "Blocks",
     "CareData",
     "Channels",
@@ -21,15 +22,19 @@ __all__ = [
     "FinerSettings",
     "Install",
     "KeepWeights",
+    "LabelledData",
     "LearningRate",
     "MemoryLimit",
     "ModelId",
     "OmeZarr",
     "Overwrite",
+    "OverwriteFiles",
     "Patch",
     "PatchesPerUpdate",
     "Patience",
+    "PixelSize",
     "PixelType",
+    "PlaneOfStacks",
     "Report",
     "ResultFolder",
     "Resume",
@@ -55,6 +60,7 @@ ArePairs = Annotated[
 ]
 Average = Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")]
 AxesInFile = Annotated[str, typer.Option(help="Letters of TCZYX, S for colour. [default: as in the file]")]
+AxesInFiles = Annotated[str, typer.Option(help="Of all images, such as ZYX. [default: as in the files]")]
 Blocks = Annotated[
     bool, typer.Option("--blocks", help="Block by block, as for .ome.zarr; for TIFFs larger than the memory.")
 ]
@@ -67,16 +73,24 @@ Depth = Annotated[int, typer.Option(min=1, help="Times that the network halves t
 FinerSettings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A finer setting.")]
 Install = Annotated[bool, typer.Option(help="List the model with the others when it is done.")]
 KeepWeights = Annotated[Literal["best", "last"], typer.Option(help="Weights to keep, by validation.")]
+LabelledData = Annotated[
+    list[Path], typer.Argument(help="JSON list(s) of labelled images, or folders of images and labels or masks.")
+]
 LearningRate = Annotated[float, typer.Option(help="Of Adam; 0: 4e-4.")]
 MemoryLimit = Annotated[
     int, typer.Option(min=100, metavar="MB", help="For .ome.zarr: memory of the whole program to keep to.")
 ]
 ModelId = Annotated[str, typer.Option("--id", help="Name of the model in files and commands.")]
+PixelSize = Annotated[
+    float | None, typer.Option(help="Side of a pixel in µm, where the files do not tell it.", min=0.0)
+]
 PixelType = Annotated[
     Literal["float32", "same"], typer.Option(help="Pixel type of images: float32, or that of the file, rounded.")
 ]
+PlaneOfStacks = Annotated[str, typer.Option(help="T,C,Z of the plane of stacks, from 0.")]
 OmeZarr = Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: version of the format.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
+OverwriteFiles = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Patch = Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")]
 PatchesPerUpdate = Annotated[int, typer.Option(min=1, help="Patches per update.")]
 Patience = Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")]

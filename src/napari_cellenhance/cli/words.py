@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
-from typer.core import TyperGroup
 
-from napari_cellenhance.core.errors import AxesError, CellEnhanceError, ModelNotFoundError, ParameterError
+from napari_cellenhance.cli.door import FAILED, STOPPED, WRONG_USAGE, Debug, complain
+from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows.progress import Progress
 from napari_cellenhance.workflows.requests import NOT_QUANTITATIVE, SegmentOptions
 
@@ -28,7 +26,6 @@ __all__ = [
     "WRONG_USAGE",
     "Debug",
     "Device",
-    "Door",
     "Json",
     "Precision",
     "ProgressLine",
@@ -48,37 +45,6 @@ __all__ = [
     "tell_outcome",
 ]
 
-FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
-
-
-class Door(TyperGroup):
-    """Turns the errors of this project, and those of the system about files, into one line."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error of a kind that a user can meet ends it with one line."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader of our output went away, as in ``cellenhance models list | head -1``
-        except (CellEnhanceError, OSError) as error:
-            if ctx.obj is not None and ctx.obj.get("debug"):
-                traceback.print_exc()
-            complain(str(error) or type(error).__name__)
-            is_usage = isinstance(error, (AxesError, ModelNotFoundError, ParameterError, FileNotFoundError))
-            raise typer.Exit(WRONG_USAGE if is_usage else FAILED) from error
-
-
-def debug_on(ctx: typer.Context, is_on: bool) -> bool:
-    root = ctx.find_root()
-    root.obj = root.obj or {}
-    if is_on:
-        root.obj["debug"] = True
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("napari_cellenhance").setLevel(logging.DEBUG)
-    return is_on
-
-
-Debug = Annotated[bool, typer.Option("--debug", callback=debug_on, help="Show where in the program an error arose.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps or openvino.")]
@@ -229,11 +195,6 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         yield lambda: is_stopped
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def complain(text: str) -> None:
-    """Write an error, as one line."""
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
 
 
 def print_json(data: Any) -> None:
