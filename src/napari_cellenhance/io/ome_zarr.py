@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-import zarr.errors
 from numpy.typing import NDArray
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
@@ -247,7 +246,7 @@ def _channel(label: str, dtype: np.dtype[Any]) -> dict[str, Any]:
 def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
     try:
         return zarr.open(str(path), mode=mode)
-    except (zarr.errors.NodeNotFoundError, FileNotFoundError, *_ODD) as error:
+    except (FileNotFoundError, *_ODD) as error:
         raise ImageError(f"{path} is not a readable Zarr store, or it is damaged: {error}") from error
 
 
