@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,15 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("CELLENHANCE_CACHE", str(folder / "cache"))
     monkeypatch.setenv("CELLENHANCE_MODELS", str(folder / "models"))
     monkeypatch.delenv("CELLENHANCE_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def make_napari_viewer(make_napari_viewer: Callable[..., Any]) -> Callable[..., Any]:
+    """napari's own, which resets every setting first and so forgets what the matrix asks for by ``NAPARI_ASYNC``."""
+    from napari.settings import get_settings
+
+    get_settings().experimental.async_ = os.environ.get("NAPARI_ASYNC", "0") == "1"
+    return make_napari_viewer
 
 
 @pytest.fixture(autouse=True)

@@ -288,6 +288,17 @@ def test_multiscale_and_lazy_layers(viewer: Any, qtbot: Any) -> None:
     assert viewer.layers["pyramid enhanced"].data.shape == (512, 512)
 
 
+@pytest.mark.parametrize("asked", ["0", "1"])
+def test_the_matrix_decides_how_a_window_slices(
+    asked: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from napari.settings import get_settings
+
+    monkeypatch.setenv("NAPARI_ASYNC", asked)
+    request.getfixturevalue("make_napari_viewer")()
+    assert get_settings().experimental.async_ is (asked == "1")
+
+
 def test_asynchronous_slicing(viewer: Any, qtbot: Any) -> None:
     from napari.settings import get_settings
 
