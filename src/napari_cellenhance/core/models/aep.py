@@ -150,8 +150,7 @@ class AWEL(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(n_branches, 1, 1)
         nn.init.constant_(self.conv.weight, 1.0 / n_branches)
-        if self.conv.bias is not None:  # always; only its type says otherwise
-            nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.get_parameter("bias"))
 
     def forward(self, branches: Tensor) -> Tensor:
         """Weigh branches of shape (N, S, C, Y, X) into logits of shape (N, C, Y, X)."""

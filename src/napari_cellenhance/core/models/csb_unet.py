@@ -116,8 +116,7 @@ def _conv(n_dims: int, n_in: int, n_out: int, kernel_px: int) -> nn.Conv2d | nn.
     kind = nn.Conv2d if n_dims == 2 else nn.Conv3d
     conv = kind(n_in, n_out, kernel_px, padding=kernel_px // 2)
     nn.init.xavier_uniform_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     return conv
 
 

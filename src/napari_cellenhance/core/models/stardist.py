@@ -136,8 +136,7 @@ class StarDist(nn.Module):
 def _conv(n_in: int, n_out: int, kernel_px: int) -> nn.Conv2d:
     conv = nn.Conv2d(n_in, n_out, kernel_px, padding=kernel_px // 2)
     nn.init.xavier_uniform_(conv.weight)
-    if conv.bias is not None:  # always; only its type says otherwise
-        nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     return conv
 
 

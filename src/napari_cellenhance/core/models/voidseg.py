@@ -117,8 +117,7 @@ def start_from(network: VoidSegNetwork, denoiser: DenoisingNetwork) -> None:
         own, given = network.unet.head, source.head
         with torch.no_grad():
             own.weight[:1].copy_(given.weight[:1])
-            if own.bias is not None and given.bias is not None:
-                own.bias[:1].copy_(given.bias[:1])
+            own.get_parameter("bias")[:1].copy_(given.get_parameter("bias")[:1])
 
 
 def state_hash(module: nn.Module) -> str:
