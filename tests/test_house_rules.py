@@ -60,6 +60,12 @@ def test_doors_open_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_docks_open_without_what_only_large_images_need() -> None:
+    """They take longer than the rest of a dock together, and come with the first result on the disk."""
+    done = _imports(_modules_of("widgets"), ("dask.array", "zarr", "tifffile", "matplotlib", "skimage", "scipy.sparse"))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("room", HEADLESS_ROOMS)
 def test_headless_rooms_know_no_window(room: str) -> None:
     modules = _modules_of(room)

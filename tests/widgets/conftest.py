@@ -24,6 +24,9 @@ class FakeSession:
     def __init__(self) -> None:
         self.requests: list[PreviewRequest] = []
         self.n_calibrated = 0
+        self.n_prepared = 0
+        self.can_prepare = threading.Event()
+        self.can_prepare.set()
         self.delay_s = 0.0
         self.is_approximate = False
         self.error: Exception | None = None
@@ -47,6 +50,12 @@ class FakeSession:
             is_identity=strength == 0,
             device_note="running on CPU, float32",
         )
+
+    def prepare(self) -> None:
+        self.n_prepared += 1
+        self.can_prepare.wait(PANELS_END_MS / 1000)
+        if self.error is not None:
+            raise self.error
 
     def calibrate(self, preview: PreviewRequest, *, is_cancelled: IsCancelled) -> None:
         self.n_calibrated += 1

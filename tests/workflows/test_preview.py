@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -251,3 +253,25 @@ def test_result_tells_device_latency_and_strength(view_of: ViewOf, stack: Stack)
     assert result.latency_s > 0
     assert result.strength == 10.0
     assert result.region == WINDOW
+
+
+def test_what_is_prepared_is_not_imported_by_the_first_update() -> None:
+    """In a program of its own: here torch is there already."""
+    code = """
+import sys
+import numpy as np
+from napari_cellenhance.core.tiling import Region
+from napari_cellenhance.workflows.preview import PreviewRequest, PreviewSession
+from napari_cellenhance.workflows.requests import EnhanceRequest
+
+session, image = PreviewSession(), np.random.default_rng(0).random((64, 64), np.float32)
+assert "torch" not in sys.modules
+session.prepare()
+before = set(sys.modules)
+request = EnhanceRequest(image=image, axes="YX", device="cpu", region=Region(0, 64, 0, 64))
+session.update(PreviewRequest(enhance=request, source_key=1))
+print(sorted(name for name in set(sys.modules) - before if name.startswith(("torch.", "napari_cellenhance."))))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() == "[]"

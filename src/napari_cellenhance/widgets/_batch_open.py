@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 
 from napari_cellenhance.io.images import read
@@ -79,6 +78,8 @@ def file_layer(path: Path, name: str, large_from_mb: float) -> LayerTuple:
 
 
 def _lazy(path: Path, level: int, shape: tuple[int, ...], dtype: Any, axes: str) -> Any:
+    import dask.array as da
+
     whole = {"Y": _CHUNK_PX, "X": _CHUNK_PX, "S": 4}
     chunks = tuple(min(n, whole.get(letter, 1)) for n, letter in zip(shape, axes, strict=True))
     as_dask: Any = da.from_array

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import dask.array as da
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
@@ -27,9 +26,8 @@ from napari_cellenhance.widgets._results import (
     result_layers,
 )
 from napari_cellenhance.widgets._settings import PluginSettings
-from napari_cellenhance.workflows import large_images, large_labels
+from napari_cellenhance.workflows import large_images
 from napari_cellenhance.workflows.large_images import LargeRequest, LargeResult
-from napari_cellenhance.workflows.large_objects import labels_by_threshold
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress
 from napari_cellenhance.workflows.requests import EnhanceResult
 
@@ -101,6 +99,8 @@ class _Post(QObject):
 
 def disk_request(plan: DiskPlan, target: Path) -> LargeRequest:
     """The layer as a large image, pixels unread. Call it in the worker, as ``build_request``."""
+    import dask.array as da  # here and in label_on_disk: the dock opens in half the time without dask and Zarr
+
     view = plan.view
     if not isinstance(view.levels[0], (np.ndarray, da.Array)):  # a Zarr array would be read when it is cut
         stored = view.levels[0]
@@ -155,6 +155,9 @@ def label_on_disk(
     """
     if not image.is_complete or plan.choices.segment is None:
         return None
+    from napari_cellenhance.workflows import large_labels
+    from napari_cellenhance.workflows.large_objects import labels_by_threshold
+
     request = labels_by_threshold(disk_request(plan, image.target), labels_beside(image.target), plan.choices.segment)
     return large_labels.run(request, on_progress=on_progress, is_cancelled=is_cancelled)
 

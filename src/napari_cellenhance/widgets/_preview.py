@@ -60,6 +60,7 @@ class LivePreview(QObject):
         self._asked: dict[int, tuple[PreviewAsk, float, int]] = {}
         self._newest: PreviewAsk | None = None
         self._last_wish = 0.0
+        self._preparing: int | None = None
         self._latency_ms: float | None = None
         self._mailbox, self._background = LatestOnly(), LatestOnly()
         self._mailbox.delivered.connect(self._on_delivered)
@@ -79,6 +80,15 @@ class LivePreview(QObject):
     def layer(self) -> Any:
         """The preview layer, or None."""
         return self._layer
+
+    @guarded
+    def prepare(self) -> None:
+        """Let the session import, in the background and once, what the first preview would wait for.
+
+        What cannot be imported is no concern of anybody before the preview is asked for, which says it then.
+        """
+        if self._preparing is None:
+            self._preparing = self._background.submit(self._session.prepare)
 
     def set_on(self, is_on: bool) -> None:
         """Switch on or off; off removes the preview layer."""
@@ -245,7 +255,9 @@ class LivePreview(QObject):
             self._background.submit(measure)
 
     @guarded
-    def _on_calibrated(self, _ticket: int, outcome: Outcome) -> None:
+    def _on_calibrated(self, ticket: int, outcome: Outcome) -> None:
+        if ticket == self._preparing:
+            return
         if outcome.error is None and self._is_on:
             self._newest = None
             self.refresh()

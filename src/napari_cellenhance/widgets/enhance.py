@@ -6,6 +6,8 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_cellenhance.core.errors import AxesError, ParameterError
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EnhancePanel", "device_line", "run_problem"]
 
+_PREPARE_AFTER_MS = 100
+"""The dock is drawn first."""
+
 
 class EnhancePanel(JobDock):
     """Dock panel. It holds widgets, a preview controller and at most one job; no pixels.
@@ -100,6 +105,9 @@ class EnhancePanel(JobDock):
         self.advisor = StrengthAdvisor(
             self.strength, self.preview, foot.show_info, foot.show_error, take_back=foot.take_back
         )
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self.preview.prepare)
         self._lay_out()
         self._connect()
         self._choose_combo(self.device, read_settings().device)
@@ -398,10 +406,17 @@ class EnhancePanel(JobDock):
     def _choose_combo(self, combo: QComboBox, data: str) -> None:
         combo.setCurrentIndex(max(0, combo.findData(data)))
 
-    # --- the end ------------------------------------------------------------------------
+    # --- the beginning and the end ------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Import torch while the user is still choosing."""
+        super().showEvent(event)
+        if not self._gone.is_set():
+            self._soon.start(_PREPARE_AFTER_MS)
 
     def let_go(self) -> None:
         """Release the viewer and everything that listens to it."""
+        self._soon.stop()
         self._samples.close()
         self.advisor.close()
         self.preview.close()

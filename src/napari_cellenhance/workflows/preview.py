@@ -106,6 +106,13 @@ class PreviewSession:
         self._calibrations: _Cache[Any] = _Cache(_N_CALIBRATIONS)
         self._features: _Cache[tuple[Any, NDArray[np.float32], bool]] = _Cache(_N_REGIONS)
 
+    def prepare(self) -> None:
+        """Import what opening a network needs, torch above all: seconds that the first update then does not take."""
+        import napari_cellenhance.core.inference
+        import napari_cellenhance.core.recipes.nunet_open
+        import napari_cellenhance.workflows.device_check
+        import napari_cellenhance.zoo.weights  # noqa: F401
+
     def update(self, preview: PreviewRequest, *, is_cancelled: IsCancelled = never_cancelled) -> PreviewResult:
         """Enhance the visible region.
 
