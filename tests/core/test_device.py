@@ -81,6 +81,15 @@ def test_usable_gpu_is_chosen_in_what_it_multiplies_natively(
     assert "Test GPU" in choice.note
 
 
+def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN would round the factors to 10 bits of mantissa otherwise."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(device, "device_refusal", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: "Test GPU")
+    assert choose_device("cpu", "float32").device == "cpu" and torch.backends.cudnn.allow_tf32
+    assert choose_device("cuda:0", "float32").device == "cuda:0" and not torch.backends.cudnn.allow_tf32
+
+
 def test_mps_computes_in_float32_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device_refusal", lambda name: None)
     choice = choose_device("mps", "bfloat16")

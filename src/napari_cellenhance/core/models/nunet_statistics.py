@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cellenhance.core.models.nunet_fast import FastNUNet
@@ -26,6 +26,7 @@ from napari_cellenhance.core.tiling import Region
 __all__ = ["NormStatistics", "Pooled", "measure_in_bands", "trunk_bytes"]
 
 _CHUNK_PX = 1 << 14
+_CUDA_CHUNK_PX = 1 << 22
 """Pixels summed in float32 before they are pooled in float64: longer float32 sums drift."""
 
 _BAND_PX = 1 << 19
@@ -53,34 +54,43 @@ class NormStatistics:
 
 @dataclass(slots=True)
 class Pooled:
-    """Mean and variance per channel, gathered piece by piece in float64 (Chan et al., 1979)."""
+    """Mean and variance per channel, gathered piece by piece in float64 (Chan et al., 1979).
+
+    On a CUDA device they stay there: nobody waits for them, and the pieces are large.
+    """
 
     n: int = 0
-    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
-    m2: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    mean: Any = 0.0
+    m2: Any = 0.0
 
     def add(self, x: Tensor) -> None:
         """Take in all pixels of a map of shape (1, C, H, W)."""
-        for chunk in torch.split(x, _chunk_rows(x.shape[3]), dim=2):
+        is_on_cuda = x.device.type == "cuda"
+        for chunk in torch.split(x, _chunk_rows(x.shape[3], _CUDA_CHUNK_PX if is_on_cuda else _CHUNK_PX), dim=2):
             mean, var = _moments(chunk)
-            # Into numpy: for so few numbers its calls cost a fraction of torch's.
-            self._merge(chunk.shape[2] * chunk.shape[3], mean.cpu().numpy(), var.cpu().numpy())
+            n = chunk.shape[2] * chunk.shape[3]
+            if is_on_cuda:
+                self._merge(n, mean.double(), var.double())
+            else:  # into numpy: for so few numbers its calls cost a fraction of torch's
+                self._merge(n, mean.cpu().numpy(), var.cpu().numpy().astype(np.float64))
 
-    def _merge(self, n: int, mean: NDArray[np.float32], var: NDArray[np.float32]) -> None:
+    def _merge(self, n: int, mean: Any, var: Any) -> None:
         total = self.n + n
         delta = mean - self.mean
-        self.m2 = self.m2 + var.astype(np.float64) * n + delta**2 * (self.n * n / total)
+        self.m2 = self.m2 + var * n + delta**2 * (self.n * n / total)
         self.mean = self.mean + delta * (n / total)
         self.n = total
 
     def result(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and biased variance, float32 of shape (C,)."""
+        if isinstance(self.mean, Tensor):
+            return self.mean.float().to(device), (self.m2 / self.n).float().to(device)
         mean, var = self.mean.astype(np.float32), (self.m2 / self.n).astype(np.float32)
         return torch.from_numpy(mean).to(device), torch.from_numpy(var).to(device)
 
 
-def _chunk_rows(width: int) -> int:
-    return max(1, _CHUNK_PX // width)
+def _chunk_rows(width: int, n_px: int = _CHUNK_PX) -> int:
+    return max(1, n_px // width)
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
