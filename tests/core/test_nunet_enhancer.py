@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.core.models import nunet_statistics
+from napari_cellenhance.core.models import nunet_fast, nunet_statistics
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_fast import FastNUNet
 from napari_cellenhance.core.models.nunet_layers import HALO_PX
@@ -220,6 +220,32 @@ def test_pooled_moments_stay_close_to_double_precision() -> None:
     mean, var = pooled.result(torch.device("cpu"))
     torch.testing.assert_close(mean.double(), x.double().mean((0, 2, 3)), rtol=5e-6, atol=0)
     torch.testing.assert_close(var.double(), x.double().var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
+
+
+def test_moments_that_stay_on_their_device_are_the_same() -> None:
+    x = 50.0 + torch.randn(1, 3, 40, 24, generator=torch.manual_seed(0))
+    in_numpy, in_torch = Pooled(), Pooled()
+    for part in x.contiguous(memory_format=torch.channels_last).split(16, dim=2):
+        in_numpy.add(part)
+        var, mean = torch.var_mean(part, dim=(0, 2, 3), correction=0)
+        in_torch._merge(part.shape[2] * part.shape[3], mean.double(), var.double())
+    for a, b in zip(in_numpy.result(torch.device("cpu")), in_torch.result(torch.device("cpu")), strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        torch.testing.assert_close(a, b)
+
+
+def test_what_a_strength_changes_is_kept_until_another_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    filter_, plane = enhancer("conditioned"), cells((32, 40))
+    _, features = filter_.calibrate_and_encode(plane, go_on) or pytest.fail("the plane does not fit")
+    made = []
+    original = nunet_fast.space_to_depth
+    monkeypatch.setattr(nunet_fast, "space_to_depth", lambda weight: made.append(1) or original(weight))
+    mild, again = filter_.decode(features, 3.0), filter_.decode(features, 3.0)
+    assert len(made) == 1
+    np.testing.assert_array_equal(mild, again)
+    strong = filter_.decode(features, 9.0)
+    assert len(made) == 2 and np.abs(strong - mild).max() > 0
+    np.testing.assert_array_equal(filter_.decode(features, 3.0), mild)
 
 
 @pytest.mark.usefixtures("small_bands")

@@ -10,6 +10,7 @@ from torch import nn
 
 from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError, ParameterError
+from napari_cellenhance.core.models import nunet_frozen
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_frozen import FrozenNUNet
 from napari_cellenhance.core.models.nunet_layers import HALO_PX
@@ -150,6 +151,20 @@ def test_strength_acts_in_the_decoder() -> None:
         np.testing.assert_allclose(
             filter_.decode(both[1], strength), definition("decoder", plane, strength), atol=0.02 * STEP
         )
+
+
+def test_what_a_strength_changes_is_kept_until_another_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    filter_, plane = enhancer("decoder"), cells((32, 40))
+    features = filter_.encode(plane, Region.whole(plane), None)
+    made = []
+    original = nunet_frozen.space_to_depth
+    monkeypatch.setattr(nunet_frozen, "space_to_depth", lambda weight: made.append(1) or original(weight))
+    mild, again = filter_.decode(features, 3.0), filter_.decode(features, 3.0)
+    assert len(made) == 1
+    np.testing.assert_array_equal(mild, again)
+    strong = filter_.decode(features, 9.0)
+    assert len(made) == 2 and np.abs(strong - mild).max() > 0
+    np.testing.assert_array_equal(filter_.decode(features, 3.0), mild)
 
 
 def test_a_plane_beyond_the_memory_limit_is_left_to_tiles() -> None:

@@ -54,6 +54,17 @@ class NormedLayer(Layer):
     beta: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendering:
+    """Norm #10 and the output convolution on blocks of 4×4 pixels, at one strength."""
+
+    gamma: Tensor
+    beta: Tensor
+    weight: Tensor
+    bias: Tensor
+    centre: float
+
+
 class FastNUNet:
     """Frozen copy of a :class:`NUNet`, with weights rewritten for one device and precision.
 
@@ -79,6 +90,7 @@ class FastNUNet:
             self.is_conditioned = isinstance(module.head, StrengthHead)
             self._head = _copy_of(module.head)
         self._output = module.output
+        self._rendering: tuple[float | None, _Rendering] | None = None
 
     def _layer(self, source: ConvNorm, dtype: torch.dtype) -> NormedLayer:
         is_up = isinstance(source, UpConvNorm)
@@ -160,19 +172,29 @@ class FastNUNet:
         Tensor of shape (H, W), float32
             ``plan.region``, bounded to 0…255.
         """
-        gamma, beta, weight, bias = self._head_at(strength)
-        x = F.batch_norm(raw, mean, var, gamma, beta, training=False, momentum=0.0, eps=NORM_EPS).relu_()
+        head = self._rendering_at(strength)
+        x = F.batch_norm(raw, mean, var, head.gamma, head.beta, training=False, momentum=0.0, eps=NORM_EPS).relu_()
         pad = output_padding(plan.region, plan.shape)
         if any(pad):
             x = F.pad(x, pad, mode="reflect")
-        # The output is centred before it is rounded to bf16: half the step, a quarter of the error.
-        centre = _CLIP_CENTRE if self._output == "clip" else 0.0
-        kernel = self._weight(space_to_depth(weight), self.dtype)
-        blocks = F.conv2d(x, kernel, (bias - centre).repeat(16).to(self.dtype), stride=4)
-        linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + centre
+        blocks = F.conv2d(x, head.weight, head.bias, stride=4)
+        linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + head.centre
         if self._output == "clip":
             return linear.clamp_(0.0, 255.0)
         return 255.0 * torch.sigmoid(linear / 64.0)
+
+    def _rendering_at(self, strength: float | None) -> _Rendering:
+        """What a strength changes; that of the last one is kept, for the next tile or plane."""
+        kept = self._rendering
+        if kept is None or kept[0] != strength:
+            gamma, beta, weight, bias = self._head_at(strength)
+            # The output is centred before it is rounded to bf16: half the step, a quarter of the error.
+            centre = _CLIP_CENTRE if self._output == "clip" else 0.0
+            kernel = self._weight(space_to_depth(weight), self.dtype)
+            shift = (bias - centre).repeat(16).to(self.dtype)
+            kept = (strength, _Rendering(gamma=gamma, beta=beta, weight=kernel, bias=shift, centre=centre))
+            self._rendering = kept
+        return kept[1]
 
     def _head_at(self, strength: float | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         last = self.layers[LAST]

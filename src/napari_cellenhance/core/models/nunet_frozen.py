@@ -10,6 +10,7 @@ The network is cut where the strength comes in: before the affine of norm #9, at
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,20 @@ CUT = 13
 """Index of the last convolution that does not depend on the strength: #9 of the paper."""
 
 _CLIP_CENTRE = 127.5
+
+_NO_EPS = 1e-12
+"""Added to a variance of 1 it vanishes; some versions of torch refuse 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendering:
+    """Norm #9, convolution #10 and the output convolution on blocks of 4×4 pixels, at one strength."""
+
+    early: tuple[Tensor, Tensor] | None
+    last: Layer
+    weight: Tensor
+    bias: Tensor
+    centre: float
 
 
 class FrozenNUNet:
@@ -70,6 +85,7 @@ class FrozenNUNet:
             )
             for layer, (weight, bias) in zip([*convolutions, last], folded, strict=True)
         )
+        self._rendering: tuple[float, _Rendering] | None = None
 
     def plan(self, region: Region, shape: tuple[int, int]) -> Plan:
         """Windows to compute; see ``nunet_layers.make_plan``."""
@@ -109,25 +125,35 @@ class FrozenNUNet:
         Tensor of shape (H, W), float32
             ``plan.region``, bounded to 0…255.
         """
-        w = 0.0 if strength is None else strength
-        if self._early is None:
-            x = features.relu()
-        else:
-            x = _scaled(features, *(value.to(self.device) for value in self._early.at(w))).relu_()
-        layer, weight, bias = self._last_at(w)
-        need = layer.need(plan.windows[LAST], plan.map_shape(CUT))
-        x = layer.convolve(crop(x, plan.windows[CUT], need), plan.windows[LAST], plan.map_shape(CUT)).relu_()
+        head = self._rendering_at(0.0 if strength is None else strength)
+        x = features.relu() if head.early is None else _scaled(features, *head.early).relu_()
+        need = head.last.need(plan.windows[LAST], plan.map_shape(CUT))
+        x = head.last.convolve(crop(x, plan.windows[CUT], need), plan.windows[LAST], plan.map_shape(CUT)).relu_()
         pad = output_padding(plan.region, plan.shape)
         if any(pad):
             x = F.pad(x, pad, mode="reflect")
-        # The output is centred before it is rounded: half the step, a quarter of the error.
-        centre = _CLIP_CENTRE if self._output == "clip" else 0.0
-        shift = (bias - centre).repeat(16).to(self.device, self.dtype)
-        blocks = F.conv2d(x, self._weight(space_to_depth(weight)), shift, stride=4)
-        linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + centre
+        blocks = F.conv2d(x, head.weight, head.bias, stride=4)
+        linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + head.centre
         if self._output == "clip":
             return linear.clamp_(0.0, 255.0)
         return torch.sigmoid_(linear.div_(64.0)).mul_(255.0)
+
+    def _rendering_at(self, strength: float) -> _Rendering:
+        """What a strength changes; that of the last one is kept, for the next tile or plane."""
+        kept = self._rendering
+        if kept is None or kept[0] != strength:
+            early = None
+            if self._early is not None:
+                gamma, beta = self._early.at(strength)
+                early = gamma.to(self.device), beta.to(self.device)
+            last, weight, bias = self._last_at(strength)
+            # The output is centred before it is rounded: half the step, a quarter of the error.
+            centre = _CLIP_CENTRE if self._output == "clip" else 0.0
+            shift = (bias - centre).repeat(16).to(self.device, self.dtype)
+            kernel = self._weight(space_to_depth(weight))
+            kept = (strength, _Rendering(early=early, last=last, weight=kernel, bias=shift, centre=centre))
+            self._rendering = kept
+        return kept[1]
 
     def _last_at(self, strength: float) -> tuple[Layer, Tensor, Tensor]:
         """Convolution #10 with its affine folded in; weight and bias of the output convolution."""
@@ -156,7 +182,7 @@ def _batch_norm_of(norm: nn.Module) -> nn.BatchNorm2d:
 def _scaled(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """γ·x + β per channel, by the batch-norm kernel: the only one that is vectorised for bf16, channels last."""
     zero, one = torch.zeros_like(gamma), torch.ones_like(gamma)
-    return F.batch_norm(x, zero, one, gamma, beta, training=False, momentum=0.0, eps=0.0)
+    return F.batch_norm(x, zero, one, gamma, beta, training=False, momentum=0.0, eps=_NO_EPS)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

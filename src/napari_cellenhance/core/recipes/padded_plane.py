@@ -53,18 +53,26 @@ class PaddedPlane:
     def read(self, window: Region) -> NDArray[np.float32]:
         """Copy of a window of the padded plane."""
         rows, columns = self.rows[window.y0 : window.y1], self.columns[window.x0 : window.x1]
-        return self.plane[rows[:, None], columns[None, :]]
+        return _taken(_taken(self.plane, rows, 0), columns, 1).copy()
 
     def source(self, device: torch.device) -> Source:
         """Reader of windows for a network on ``device``."""
 
         def read(window: Region) -> Tensor:
-            image = torch.from_numpy(self.read(window)).mul_(NETWORK_SCALE).to(device)
+            image = torch.from_numpy(self.read(window)).to(device).mul_(NETWORK_SCALE)
             # Spelled-out channels-last strides: with a single channel torch cannot tell them from the default ones.
             height, width = window.shape
             return image.as_strided((1, 1, height, width), (height * width, 1, width, 1))
 
         return read
+
+
+def _taken(plane: NDArray[np.float32], index: NDArray[np.intp], axis: int) -> NDArray[np.float32]:
+    """Rows or columns of a plane; a view where they follow each other, as all do but at its edges."""
+    first, last = int(index[0]), int(index[-1])
+    if last - first == len(index) - 1 and bool((index[1:] > index[:-1]).all()):
+        return plane[first : last + 1] if axis == 0 else plane[:, first : last + 1]
+    return plane.take(index, axis=axis)
 
 
 def inside(wanted: Region, outer: Region) -> tuple[slice, slice]:
