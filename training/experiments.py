@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOTS = (2.5, 4.375, 6.25, 8.125, 10.0)
 STRENGTHS = (2.5, 5.0, 10.0)
 DETECTOR = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
-N_SCORED = 24
+N_SCORED = 48
 SCORED_PX = 192
 FIXED_DIAMETER = (20.0, 20.0)
 
@@ -204,13 +204,14 @@ def score(recipe: NUNetRecipe, crops: Sequence[tuple[NDArray[np.float32], NDArra
     network = recipe.module.eval()
     radius = FIXED_DIAMETER[0] / 2
     table: dict[str, list[list[float]]] = {}
+    device = recipe.device
     for index, (image, labels) in enumerate(crops):
-        x = torch.from_numpy(image)[None, None] * 255.0
+        x = torch.from_numpy(image)[None, None].to(device) * 255.0
         truth = centroids(labels)
         for w in STRENGTHS:
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.use_bf16):
-                out = network(x, torch.tensor([w]) if network.knots else None)
-            plane = out.float().clamp(0, 255)[0, 0].numpy() / 255.0
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.use_bf16):
+                out = network(x, torch.tensor([w], device=device) if network.knots else None)
+            plane = out.float().clamp(0, 255)[0, 0].cpu().numpy() / 255.0
             points, responses = blob_candidates(plane, radius)
             f1 = [metrics.match_points(points[responses >= t], truth, radius).f1 for t in DETECTOR]
             key = f"{'degraded' if index % 2 else 'clean'} {w:g}"
@@ -221,8 +222,9 @@ def score(recipe: NUNetRecipe, crops: Sequence[tuple[NDArray[np.float32], NDArra
     for key, rows in table.items():
         means = np.mean(rows, axis=0)
         out_scores[key] = {"otsu_iou": means[0], "auroc": means[1], "blob_f1": means[2:].max()}
-    noise = torch.from_numpy(np.random.default_rng(1).normal(128, 40, (4, 1, 128, 128)).astype(np.float32))
-    out_scores["empty 10"] = float(network(noise, torch.full((4,), 10.0) if network.knots else None).mean() / 255.0)
+    noise = torch.from_numpy(np.random.default_rng(1).normal(128, 40, (4, 1, 128, 128)).astype(np.float32)).to(device)
+    strengths = torch.full((4,), 10.0, device=device) if network.knots else None
+    out_scores["empty 10"] = float(network(noise, strengths).mean() / 255.0)
     return out_scores
 
 
@@ -236,7 +238,9 @@ def run(name: str, options: argparse.Namespace, train: list[ImageSource], valid:
     perception = open_perception(variant.perception, options.perceptions)
     masks = sample_masks(train, 120, settings.crop_px, np.random.default_rng(0), diameters=settings.diameters_px)
     bank = build_style_bank(perception, torch.from_numpy(masks)[:, None], 6)
-    recipe = NUNetRecipe(network, perception, bank, train, valid, settings, use_bf16=options.bf16)
+    recipe = NUNetRecipe(
+        network, perception, bank, train, valid, settings, use_bf16=options.bf16, device=options.device
+    )
     recipe.balance_factor = balance(recipe, 10, 0)
     started = time.monotonic()
     fit_settings = FitSettings(n_steps=options.steps, validate_every=options.steps)
@@ -252,6 +256,7 @@ def run(name: str, options: argparse.Namespace, train: list[ImageSource], valid:
         "n_parameters": sum(p.numel() for p in network.parameters()),
         "s_per_update": elapsed / options.steps,
         "steps": options.steps,
+        "device": options.device,
         "scores": score(recipe, held_out(valid)),
     }
 
@@ -277,6 +282,7 @@ def main() -> None:
     parser.add_argument("--perceptions", type=Path, required=True, help="folder of the perceptual networks")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     options = parser.parse_args()
