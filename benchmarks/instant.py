@@ -1,16 +1,18 @@
 """Time from a stroke to the answer on 512²: the instant learner against a random forest on hand-made features.
 
 Both learn from the same simulated strokes and segment the whole plane; A B A B, medians, after one round that does not
-count. Needs the extra "evaluate". Usage: python benchmarks/instant.py [--rounds 5]
+count. Needs the extra "evaluate". Usage: python benchmarks/instant.py [--rounds 5] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -33,7 +35,9 @@ from napari_cellenhance.workflows.painted_layers import normalised
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/instant.json"))
+    options = parser.parse_args()
+    rounds = options.rounds
     keep_memory()
     sample = normalised(np.asarray(nuclei()[0][0]))
     plane = np.ascontiguousarray(np.tile(sample, (2, 2))[:512, :512])
@@ -55,6 +59,13 @@ def main() -> None:
     print("| way | median, s | to the forest |\n|---|---:|---:|")
     for name, seconds in times.items():
         print(f"| {name} | {median(seconds):.2f} | ×{rival / median(seconds):.1f} |")
+    report = {
+        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__, "rounds": rounds,
+        "painted_px": int((some.labels > 0).sum()),
+        "median_s": {name: median(values) for name, values in times.items()},
+        "forest_over": {name: rival / median(values) for name, values in times.items()},
+    }  # fmt: skip
+    options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _seconds(work: Callable[[], Any]) -> float:
