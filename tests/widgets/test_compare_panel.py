@@ -77,8 +77,14 @@ def state(viewer: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def picture(viewer: Any) -> np.ndarray:
+def settle(viewer: Any) -> None:
+    """Until every layer shows its pixels, which napari may fetch in another thread (``NAPARI_ASYNC``)."""
+    viewer._layer_slicer.wait_until_idle()
     QApplication.processEvents()
+
+
+def picture(viewer: Any) -> np.ndarray:
+    settle(viewer)
     return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
 
 
@@ -263,6 +269,7 @@ def test_blink_shows_one_at_a_time_without_reading_again(make_panel: MakePanel, 
     panel = make_panel(window)
     panel.look.rate.setValue(0.0)
     panel.look.look("blink")
+    settle(window)
     read: list[str] = []
     for layer in window.layers:
         layer.events.set_data.connect(lambda event: read.append(event.source.name))
@@ -276,6 +283,21 @@ def test_blink_shows_one_at_a_time_without_reading_again(make_panel: MakePanel, 
     shown = panel.look.shown.text()
     qtbot.waitUntil(lambda: panel.look.shown.text() != shown, timeout=5000)
     assert not window.layers["other"].visible and window.layers["marks"].visible
+
+
+def test_blink_goes_on_showing_one_when_pixels_are_read_again(make_panel: MakePanel, window: Any) -> None:
+    panel = make_panel(window)
+    panel.look.rate.setValue(0.0)
+    panel.look.look("blink")
+    for name in ("cells enhanced", "cells"):
+        window.layers[name].refresh()
+    assert panel.look.shown.text() == "cells" and picture(window).mean() < 60
+    blink = panel._blink  # still there when its end is looked at
+    panel.look.look("off")
+    window.layers["cells enhanced"].visible = True
+    window.layers["other"].visible = False
+    window.layers["cells enhanced"].refresh()
+    assert blink is not None and picture(window).mean() > 60, "afterwards nothing is hidden any more"
 
 
 def test_blink_works_without_a_window(make_panel: MakePanel, model: Any) -> None:

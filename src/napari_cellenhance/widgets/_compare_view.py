@@ -109,6 +109,9 @@ class Blink:
         self._keys = bare(viewer).keymap
         self._was_bound = {name: call for name, call in self._keys.items() if str(name).lower() == BLINK_KEY}
         bare(viewer).bind_key(BLINK_KEY, self._on_key, overwrite=True)
+        for layer in self._layers:
+            # Last: by then the canvas has shown whatever it has new pixels of.
+            layer.events.set_data.connect(self._hide_again, position="last")
         self._timer = QTimer()
         self._timer.timeout.connect(self.step)
         self.set_interval(interval_ms)
@@ -143,9 +146,16 @@ class Blink:
             layer.name_overlay.visible = is_shown
         self._on_shown(self.shown)
 
+    def _hide_again(self) -> None:
+        for number, layer in enumerate(self._layers):
+            if number != self._number:
+                show_node(self._viewer, layer, is_shown=False)
+
     def close(self) -> None:
         """Stop; :class:`SavedView` shows the layers again."""
         self._timer.stop()
+        for layer in self._layers:
+            layer.events.set_data.disconnect(self._hide_again)
         for name in [name for name in self._keys if str(name).lower() == BLINK_KEY]:
             del self._keys[name]
         self._keys.update(self._was_bound)
