@@ -267,13 +267,14 @@ def _measure(name: str, values: NDArray[Any], settings: Mapping[str, float]) -> 
 
 
 def _mean_and_std(values: NDArray[Any], largest: float) -> dict[str, float]:
-    # Squares of values around 1e300 (1e-300) overflow (vanish) unless scaled first.
-    scale = largest if largest > 1e100 or 0 < largest < 1e-100 else 1.0
-    scaled = values.astype(np.float64) / scale
+    # Squares of values around 1e300 (1e-300) overflow (vanish) unless scaled first; by a power of two nothing is
+    # rounded, and nothing is divided by a number without a reciprocal.
+    exponent = int(np.frexp(largest)[1]) if largest > 1e100 or 0 < largest < 1e-100 else 0
+    scaled = np.ldexp(values.astype(np.float64), -exponent)
     mean, std = float(scaled.mean()), float(scaled.std())
     if scaled.min() == scaled.max():
         mean, std = float(scaled.flat[0]), 0.0  # rounding leaves a trace of spread otherwise
-    return {"mean": mean * scale, "std": std * scale}
+    return {"mean": float(np.ldexp(mean, exponent)), "std": float(np.ldexp(std, exponent))}
 
 
 def percentiles(values: NDArray[Any], q: Sequence[float]) -> tuple[float, ...]:
