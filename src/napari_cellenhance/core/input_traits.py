@@ -40,8 +40,8 @@ _KEPT = (1.0, 99.0)
 _MARGIN = 0.15
 _LEAST_NOISE = 1e-4
 """Of images without any, so that it has a logarithm."""
-_FEW, _LEAST = 100, 5
-"""Windows below which the range is predicted from mean and scatter, and below which nothing is said."""
+_LEAST = 5
+"""Windows below which nothing is said."""
 _FEW_PLANES = 3
 _MAX_WINDOWS = 60
 _MAX_PER_PLANE = 5
@@ -183,17 +183,15 @@ def ranges_over(planes: Sequence[NDArray[np.generic]]) -> dict[str, tuple[float,
 
     Notes
     -----
-    Of 100 windows and more as :func:`ranges_of`. Few images show a part of what there is: then the range reaches at
-    least to mean ± t·s·√(1 + 1/n), which misses 1 % of further values of a normal law; t of Student's law with n − 1
-    degrees of freedom, sizes, noise and levels on a logarithmic scale. Windows of one or two images differ less than
-    images do: there s is doubled.
+    As :func:`ranges_of`; and as few images show a part of what there is, the range reaches at least to
+    mean ± t·s·√(1 + 1/n), which misses 1 % of further values of a normal law; t of Student's law with n − 1 degrees of
+    freedom, sizes, noise and levels on a logarithmic scale. Windows of one or two images differ less than images do:
+    there s is doubled.
     """
     found = [traits for window in _windows(planes) if (traits := traits_of(window))]
     if len(found) < _LEAST:
         return {}
     ranges = ranges_of(found)
-    if len(found) >= _FEW:
-        return ranges
     wider = 2.0 if len(planes) < _FEW_PLANES else 1.0
     for trait, (low, high) in ranges.items():
         least, most = _predicted([each[trait] for each in found if trait in each], trait in _ON_LOG_SCALE, wider)

@@ -56,11 +56,6 @@ class Places:
     distance_px: FloatArray
     yx: FloatArray
 
-    @property
-    def middle(self) -> FloatArray:
-        """Row and column on the line, of shape (N, 2)."""
-        return np.asarray(self.yx.mean(axis=1))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:

@@ -193,21 +193,19 @@ def are_inside(points: NDArray[Any], stars: Stars) -> NDArray[np.bool_]:
     return np.asarray(side >= _EDGE)
 
 
-def window_of(star: Stars, shape: tuple[int, int] | None = None) -> tuple[int, int, NDArray[np.bool_]]:
+def window_of(star: Stars, shape: tuple[int, int]) -> tuple[int, int, NDArray[np.bool_]]:
     """Pixels of one star: the row and column of the first pixel of a window around it, and a mask of that window.
 
     Parameters
     ----------
     star : Stars
         A single one.
-    shape : tuple of int, optional
+    shape : tuple of int
         Size of the plane; the window is cut to it and may then be empty.
     """
     polygon = star.polygons[0]
-    first = np.floor(polygon.min(axis=1)).astype(int)
-    last = np.ceil(polygon.max(axis=1)).astype(int) + 1
-    if shape is not None:
-        first, last = first.clip(0), np.minimum(last, shape)
+    first = np.floor(polygon.min(axis=1)).astype(int).clip(0)
+    last = np.minimum(np.ceil(polygon.max(axis=1)).astype(int) + 1, shape)
     rows, columns = np.arange(first[0], last[0]), np.arange(first[1], last[1])
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
     return int(first[0]), int(first[1]), are_inside(grid, star)[0].reshape(len(rows), len(columns))

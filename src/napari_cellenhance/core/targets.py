@@ -44,8 +44,6 @@ def from_image(crop: Plane) -> tuple[Plane, Plane]:
         return crop, crop
     threshold = float(threshold_otsu(smooth))  # type: ignore[no-untyped-call]
     share = float((smooth > threshold).mean())
-    if not 0.0 < share < 1.0:
-        return crop, crop
     between = share * (1 - share) * float(smooth[smooth > threshold].mean() - smooth[smooth <= threshold].mean()) ** 2
     if between / variance < MIN_SEPARATION:
         return crop, crop

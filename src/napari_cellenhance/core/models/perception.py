@@ -159,7 +159,7 @@ class SqueezePerception(Perception):
             if i in _SQUEEZE_POOLS:
                 features.append(x)
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-            elif i in _SQUEEZE_FIRES:
+            else:
                 x = F.relu(self.convs[f"{i}_squeeze"](x))
                 expanded = [self.convs[f"{i}_expand{size}"](x) for size in ("1x1", "3x3")]
                 x = F.relu(torch.cat(expanded, dim=1))
