@@ -4,6 +4,7 @@ Usage::
 
     python benchmarks/graphics_card.py
     python benchmarks/graphics_card.py --model nunet --sizes 400 1024
+    python benchmarks/graphics_card.py --layers 1024     # which rewrite of a layer pays on this card
 
 Published: as in ``benchmarks/enhance.py``, float32 as PyTorch computes it by default on such a device (TF32), planes
 as they come, one at a time, weights kept on the device. All sides take turns in one process and medians are compared:
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from enhance import PUBLISHED, STRENGTH, _as_published, _describe_model, _machine, _module, _opened, _ours, _volume
 from numpy.typing import NDArray
 
@@ -45,9 +47,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="per size; at least eight rounds")
     parser.add_argument("--model", default="nunet-guided")
     parser.add_argument("--json", default="benchmarks/graphics_card.json")
+    parser.add_argument("--layers", type=int, help="side of a plane: measure single layers instead")
+    parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)  # cpu: to try this program itself
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device that PyTorch can use; benchmarks/enhance.py measures the CPU")
+    if options.layers:
+        print("\n".join(_layers(options.layers, options.device)))
+        return
     module = _module(options.model)
     report: dict[str, Any] = {
         "machine": _machine() | {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda},
@@ -139,6 +146,95 @@ def _stacks(module: NUNet, model: str) -> list[dict[str, Any]]:
         }
         for name in sides
     ]  # fmt: skip
+
+
+# --- single layers ------------------------------------------------------------------------------
+
+
+def _layers(size: int, device: str) -> list[str]:
+    """Each layer that is rewritten here, as published and as rewritten, in both layouts; medians in ms."""
+    lines = ["| layer | way | layout | float32 | bfloat16 |", "|---|---|---|---:|---:|"]
+    for layer, ways in _WAYS_OF_A_LAYER.items():
+        for way, work in ways.items():
+            for layout, memory_format in (("NCHW", torch.contiguous_format), ("NHWC", torch.channels_last)):
+                cells = [
+                    _layer_ms(work, size, dtype, memory_format, device) for dtype in (torch.float32, torch.bfloat16)
+                ]
+                lines.append(f"| {layer} | {way} | {layout} | {cells[0]:.3f} | {cells[1]:.3f} |")
+    return lines
+
+
+def _layer_ms(work: Any, size: int, dtype: torch.dtype, memory_format: torch.memory_format, device: str) -> float:
+    def tensor(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device).to(dtype).contiguous(memory_format=memory_format)
+
+    times = []
+    with torch.inference_mode():
+        run = work(tensor, size)
+        for _ in range(14):
+            if device == "cuda":
+                torch.cuda.synchronize()
+            begun = time.perf_counter()
+            run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(times[4:])
+
+
+def _first_direct(tensor: Any, n: int) -> Any:
+    x, w = tensor(1, 1, n + 8, n + 8), tensor(32, 1, 9, 9)
+    return lambda: F.conv2d(x, w)
+
+
+def _last_direct(tensor: Any, n: int) -> Any:
+    x, w = tensor(1, 32, n + 8, n + 8), tensor(1, 32, 9, 9)
+    return lambda: F.conv2d(x, w)
+
+
+def _last_in_blocks(tensor: Any, n: int) -> Any:
+    x, w = tensor(1, 32, n + 8, n + 8), tensor(16, 32, 12, 12)
+    return lambda: F.pixel_shuffle(F.conv2d(x, w, stride=4), 4)
+
+
+def _up_nearest(tensor: Any, n: int) -> Any:
+    x, w = tensor(1, 128, n // 4, n // 4), tensor(64, 128, 3, 3)
+    return lambda: F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1)
+
+
+def _up_transposed(tensor: Any, n: int) -> Any:
+    x, w = tensor(1, 128, n // 4, n // 4), tensor(128, 64, 4, 4)
+    return lambda: F.conv_transpose2d(x, w, stride=2, padding=1)
+
+
+def _pad(tensor: Any, n: int) -> Any:
+    x = tensor(1, 32, n, n)
+    return lambda: F.pad(x, (4,) * 4, mode="reflect")
+
+
+def _norm_published(tensor: Any, n: int) -> Any:
+    x = tensor(1, 32, n, n)
+    return lambda: F.instance_norm(x)
+
+
+def _norm_measured(tensor: Any, n: int) -> Any:
+    x = tensor(1, 32, n, n)
+
+    def run() -> torch.Tensor:
+        var, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        return F.batch_norm(x, mean, var, training=False, eps=1e-5)
+
+    return run
+
+
+_WAYS_OF_A_LAYER: dict[str, dict[str, Any]] = {
+    "input, 9×9": {"direct": _first_direct},
+    "output, 9×9": {"direct": _last_direct, "stride 4, 12×12": _last_in_blocks},
+    "up-sampling": {"nearest and 3×3": _up_nearest, "transposed 4×4": _up_transposed},
+    "reflection, 4 px of 32 maps": {"torch": _pad},
+    "instance norm of 32 maps": {"torch": _norm_published, "measured, then applied": _norm_measured},
+}
+"""Layer → way → maker of a call, given a maker of tensors and the side of the plane."""
 
 
 def _tables(report: dict[str, Any]) -> list[str]:
