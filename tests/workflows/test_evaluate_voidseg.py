@@ -15,7 +15,8 @@ import tifffile
 
 from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.workflows import evaluate_voidseg
+from napari_cellenhance.io.panel_figures import Picture
+from napari_cellenhance.workflows import _evaluate_voidseg_picture, evaluate_voidseg
 from napari_cellenhance.workflows._evaluate_voidseg_tables import Cell, markdown, mean_se, rows_of
 from napari_cellenhance.workflows._evaluate_voidseg_train import (
     METHODS,
@@ -25,6 +26,7 @@ from napari_cellenhance.workflows._evaluate_voidseg_train import (
     n_validation,
     open_level,
     read_images,
+    shown_index,
 )
 from napari_cellenhance.workflows.evaluate_voidseg import EvaluateVoidSegRequest, run, to_markdown
 from napari_cellenhance.workflows.progress import Progress
@@ -129,6 +131,34 @@ def test_what_is_written_says_what_was_found(request_: EvaluateVoidSegRequest) -
     with open(out / "cells.csv", newline="", encoding="utf-8") as stream:
         assert [row["method"] for row in csv.DictReader(stream)] == ["finetune", "stardist-sequential"]
     assert "| Finetune |" in to_markdown(result) and "StarDist-Sequential" in to_markdown(result)
+
+
+def test_what_each_method_finds_is_drawn(request_: EvaluateVoidSegRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, list[Picture]] = {}
+    monkeypatch.setattr(_evaluate_voidseg_picture, "pictures_png", lambda path, rows: drawn.update(rows))
+    run(request_)
+    assert list(drawn) == ["σ 20, 2 patches", "σ 20, 4 patches"]
+    images = read_images(request_)
+    index = shown_index(images)
+    assert len(np.unique(images.test[index][2])) == max(len(np.unique(labels)) for _, _, labels in images.test)
+    for row in drawn.values():
+        assert [one.title for one in row] == ["noisy", "denoised", "U-Net", "Sequential", "truth"]
+        noisy, restored = row[0].plane, row[1].plane
+        assert noisy is not None and restored is not None and row[0].limits == row[1].limits
+        np.testing.assert_array_equal(noisy, open_level(images, 20.0, 0).noisy[1][index])
+        assert restored.shape == noisy.shape and np.abs(restored - noisy).max() > 0
+        truth = row[-1].plane
+        assert truth is not None and truth.shape == (*noisy.shape, 3) and not truth[images.test[index][2] == 0].any()
+    drawn.clear()
+    run(replace(request_, methods=("baseline", "stardist"), normalization="image"))
+    assert [one.title for one in drawn["σ 20, 2 patches"]] == ["noisy", "U-Net", "StarDist", "truth"]
+
+
+def test_the_picture_is_a_file_and_none_without_an_example(request_: EvaluateVoidSegRequest) -> None:
+    run(replace(request_, methods=("baseline",), n_labelled=(2,)))
+    assert (Path(request_.out) / "objects.png").read_bytes().startswith(b"\x89PNG")
+    cell = Cell(sigma=20.0, n_labelled=2, method="baseline", seed=0)
+    assert _evaluate_voidseg_picture.write_picture(request_, read_images(request_), [(cell, {})]) is None
 
 
 def test_a_stop_keeps_what_is_done(request_: EvaluateVoidSegRequest) -> None:

@@ -25,8 +25,8 @@ class Picture:
     Parameters
     ----------
     title : str
-    plane : ndarray of shape (Y, X) or None
-        None leaves the cell empty.
+    plane : ndarray of shape (Y, X), (Y, X, 3) or None
+        Colours are in 0…1. None leaves the cell empty.
     n_classes : int
         0: grey values, from black at the smallest to white at the largest. Else classes 1…n, in colours.
     limits : tuple of float or None

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from napari_cellenhance.core.three_classes import ObjectImage
     from napari_cellenhance.workflows.evaluate_voidseg import EvaluateVoidSegRequest
 
-__all__ = ["METHODS", "Images", "Level", "identity_of", "n_validation", "open_level", "read_images", "train_and_score"]
+__all__ = [
+    "METHODS", "Images", "Level", "identity_of", "n_validation", "open_level", "read_images", "restore", "shown_index",
+    "train_and_score",
+]  # fmt: skip
 
 METHODS: Mapping[str, tuple[str, bool, bool]] = {
     "baseline": ("unet", False, False),
@@ -281,14 +284,15 @@ def train_and_score(
     *,
     on_step: Callable[[int], None] = lambda step: None,
     is_cancelled: Callable[[], bool] = lambda: False,
-) -> dict[str, Any] | None:
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
     """Train on some patches, keep the best validation loss, choose the threshold on the validation, score the test.
 
     Returns
     -------
-    dict or None
-        ``average_precision``: mean over the test images; ``seg``: mean over all their objects; ``threshold``,
-        ``validation_ap``, ``best_step``, ``n_steps``, ``training_seconds``, ``seconds``. None after a cancel.
+    tuple of two dicts, or None
+        The scores: ``average_precision``: mean over the test images; ``seg``: mean over all their objects;
+        ``threshold``, ``validation_ap``, ``best_step``, ``n_steps``, ``training_seconds``, ``seconds``. Arrays to show,
+        of the test image with the most objects: ``seen`` by the network, ``labels`` found. None after a cancel.
     """
     from napari_cellenhance.core.instances import match_instances, overlaps, seg_terms
     from napari_cellenhance.core.training import FitSettings, fit
@@ -317,12 +321,15 @@ def train_and_score(
         return None
     search = search_threshold(recipe, network, choice)
     find = _finder(network, search.threshold, choice)
-    precisions, terms = [], [np.zeros(0)]
-    for plane, (_, _, labels) in zip(test_planes, images.test, strict=True):
-        shared = overlaps(labels, find(plane))
+    precisions, terms, example = [], [np.zeros(0)], {}
+    for i, (plane, (_, _, labels)) in enumerate(zip(test_planes, images.test, strict=True)):
+        found = find(plane)
+        if i == shown_index(images):
+            example = {"seen": plane.astype(np.float16), "labels": found.astype(np.uint16)}
+        shared = overlaps(labels, found)
         precisions.append(match_instances(shared).average_precision)
         terms.append(seg_terms(shared))
-    return {
+    scores = {
         "average_precision": float(np.mean(precisions)),
         "seg": float(np.concatenate(terms).mean()),
         "threshold": search.threshold,
@@ -332,6 +339,12 @@ def train_and_score(
         "training_seconds": fitted.state.elapsed_s,
         "seconds": time.monotonic() - started,
     }
+    return scores, example
+
+
+def shown_index(images: Images) -> int:
+    """Which test image is drawn: the one with the most objects."""
+    return int(np.argmax([len(np.unique(labels)) for _, _, labels in images.test]))
 
 
 def _between_percentiles(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows._evaluate_cells import CellStore
+from napari_cellenhance.workflows._evaluate_voidseg_picture import write_picture
 from napari_cellenhance.workflows._evaluate_voidseg_tables import TITLES, Cell, markdown, rows_of, write_tables
 from napari_cellenhance.workflows._evaluate_voidseg_train import (
     METHODS,
@@ -161,7 +162,7 @@ def run(
     on_progress: OnProgress = no_progress,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> VoidSegEvaluation:
-    """Train and score everything; tables in ``request.out`` are renewed after each training.
+    """Train and score everything; tables in ``request.out`` are renewed after each, ``objects.png`` at the end.
 
     Raises
     ------
@@ -200,12 +201,13 @@ def run(
                 result.denoisers += [] if made is None else [made]
             if not needs_denoiser or level.denoiser is not None:
                 title = f"σ {cell.sigma:g}, {cell.n_labelled} patches, {TITLES[cell.method]}, seed {cell.seed}"
-                found = train_and_score(
+                trained = train_and_score(
                     request, images, level, cell, choice, is_cancelled=is_cancelled,
                     on_step=lambda step, title=title: count.tell(f"{title}, update {step}"),  # type: ignore[misc]
                 )  # fmt: skip
-            if found is not None:
-                store.keep(identity, found)
+                if trained is not None:
+                    found = trained[0]
+                    store.keep(identity, *trained)
         if found is None:
             result.is_complete = False
             break
@@ -215,6 +217,9 @@ def run(
         write_tables(result, request)
     if result.cells:
         write_tables(result, request)
+        write_picture(
+            request, images, [(one, store.example(identity_of(request, images, one, choice))) for one in cells]
+        )
     return result
 
 
