@@ -373,3 +373,13 @@ def test_baseline_settings_are_checked() -> None:
 def test_only_grey_batches_are_taken(shape: tuple[int, ...], net: nn.Module) -> None:
     with pytest.raises(ImageError, match="one channel"):
         net(torch.zeros(shape))
+
+
+def test_a_warm_start_passes_over_what_the_network_lacks() -> None:
+    trained, fresh, plain = _net(2), AEP(2), AEP(2)
+    plain.load_state_dict(fresh.state_dict())
+    state = {**trained.state_dict(), "a.layer.of.later": torch.ones(3)}
+    state["awel.conv.bias"] = torch.ones(1, 1)  # of other dimensions
+    assert warm_start(fresh, state) == ("awel.conv.bias",)
+    assert torch.equal(fresh.awel.conv.get_parameter("bias"), plain.awel.conv.get_parameter("bias"))
+    assert torch.equal(fresh.first.out.weight, trained.first.out.weight)

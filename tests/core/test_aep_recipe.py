@@ -365,3 +365,11 @@ def test_the_history_has_the_curves_of_the_dock() -> None:
     assert {"total", "first", "ensemble", "translated", "val_mean_iou", "val_iou_1", "val_iou_2", "val_loss"} <= set(
         row
     )
+
+
+def test_a_validation_image_without_paint_has_no_say() -> None:
+    bare = _strokes(2)
+    recipe = _recipe(images=[_strokes(1)], validation=[_strokes(0), bare.with_labels(np.zeros((96, 96), int))])
+    alone = _recipe(images=[_strokes(1)], validation=[_strokes(0)])
+    assert len(recipe._scored) == len(alone._scored) == 9
+    assert recipe.validate() == pytest.approx(alone.validate(), rel=1e-5)

@@ -372,6 +372,9 @@ def test_pairs_that_cannot_be_learned_from_are_named() -> None:
     ):
         with pytest.raises(ImageError, match=text):
             CareRecipe(_network(), [wrong, good[1]], SMALL)
+    low = replace(good[0], poor=good[0].poor[:4], clean=good[0].clean[:4], name="low")
+    with pytest.raises(ImageError, match="“low” has 4 rows, too few to keep some aside"):
+        CareRecipe(_network(), [low], SMALL)
     with pytest.raises(ImageError, match="no pair"):
         CareRecipe(_network(), [], SMALL)
 

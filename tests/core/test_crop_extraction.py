@@ -268,6 +268,12 @@ def test_small_objects_survive_a_gentler_opening() -> None:
     harsh = from_points(image, points, source="a", target="cell")
     gentle = from_points(image, points, PointOptions(sigma_px=1, n_openings=1), source="a", target="cell")
     assert len(harsh.of("target")) < 4 and len(gentle.of("target")) == 4
+    as_it_is = from_points(
+        image, points, PointOptions(sigma_px=0, n_openings=0, n_dilations=0), source="a", target="cell"
+    )
+    wider = from_points(image, points, PointOptions(sigma_px=0, n_openings=0), source="a", target="cell")
+    areas = [sum(int(one.crop.mask.sum()) for one in found.of("target")) for found in (as_it_is, wider)]
+    assert len(as_it_is.of("target")) == 4 and 0 < areas[0] < areas[1], "neither blurred nor widened"
 
 
 def test_points_off_the_image_and_of_no_class() -> None:
@@ -364,6 +370,8 @@ def test_a_box_without_anything_is_told() -> None:
     library = boxes_of(np.full(SHAPE, 7, np.uint8), [(5, 5, 40, 40), (200, 200, 300, 300)])
     assert not library.objects and library.notes == ("1 of 1 boxes of a hold nothing brighter than the rest.",)
     assert not boxes_of(scene()[0], []).objects
+    faint = boxes_of(scene(ground=100, height=20)[0], [(15, 15, 46, 46)], BoxOptions(n_squares=0, threshold_factor=1.5))
+    assert not faint.objects and "hold nothing brighter" in faint.notes[0]
     with pytest.raises(ImageError, match="y0, x0, y1, x1"):
         boxes_of(scene()[0], [(1, 2, 3)])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cellenhance.core.crop_library import CropClass, CropLibrary, FoundObject, merge
-from napari_cellenhance.core.crops import ObjectCrop
+from napari_cellenhance.core.crop_library import CropClass, CropLibrary, FoundObject, add, merge
+from napari_cellenhance.core.crops import Background, ObjectCrop
 from napari_cellenhance.core.errors import ImageError, ParameterError
 
 
@@ -52,3 +52,17 @@ def test_grey_and_colour_do_not_mix() -> None:
 def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(ParameterError, match="expected one of target, unwanted, discarded"):
         found("wanted")  # type: ignore[arg-type]
+
+
+def test_grounds_of_two_images_and_of_other_sizes_stay_apart() -> None:
+    def ground(source: str, side: int = 4) -> Background:
+        return Background(pixels=np.ones((side, side), np.float32), mask=np.zeros((side, side), bool), source=source)
+
+    both = add(
+        CropLibrary(backgrounds=(ground("a"), ground("b"))), CropLibrary(backgrounds=(ground("a", 6), ground("c")))
+    )
+    assert [(one.source, one.pixels.shape) for one in both.backgrounds] == [
+        ("a", (4, 4)), ("a", (6, 6)), ("b", (4, 4)), ("c", (4, 4)),
+    ]  # fmt: skip
+    again = add(CropLibrary(backgrounds=(ground("a"),)), CropLibrary(backgrounds=(ground("a"),)))
+    assert len(again.backgrounds) == 1

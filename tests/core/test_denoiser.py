@@ -156,3 +156,18 @@ def test_only_single_planes_of_one_channel_make_a_filter() -> None:
     for settings in ({"n_channels": 2}, {"n_dims": 3}):
         with pytest.raises(ImageError, match="single planes"):
             DenoiseEnhancer(_network(**settings), INFO, CPU)  # type: ignore[arg-type]
+
+
+def test_a_network_of_all_channels_together_looks_at_each_for_each() -> None:
+    net = _network(n_channels=2, is_joint=True)
+    denoiser, image = Denoiser(net, CPU), _image(2, 45, 50)
+    whole = denoiser.denoise(image)
+    with torch.inference_mode():
+        padded = np.pad(image, ((0, 0), (0, -45 % net.grid_px), (0, -50 % net.grid_px)), mode="reflect")
+        mean, std = (moment[:, None, None] for moment in (net.mean, net.std))
+        expected = (net((torch.from_numpy(padded)[None] - mean) / std)[0] * std + mean)[:, :45, :50].numpy()
+    np.testing.assert_allclose(whole[:, 8:-8, 8:-8], expected[:, 8:-8, 8:-8], atol=1e-5)
+    changed = image.copy()
+    changed[1] += 1
+    assert np.abs(denoiser.denoise(changed)[0] - whole[0]).max() > 1e-4, "the first channel depends on the second"
+    assert np.abs(denoiser.denoise(image, tile_px=16) - whole).max() < 1e-5

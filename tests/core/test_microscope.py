@@ -84,6 +84,7 @@ def test_a_measured_point_is_freed_from_its_ground() -> None:
     bead[4, 5], bead[4, 6] = 400, 200
     psf = measured_psf(bead)
     assert psf.shape == (9, 11) and psf[4, 5] == pytest.approx(0.75) and psf[4, 6] == pytest.approx(0.25)
+    assert measured_psf(np.array([[7.0]])).tolist() == [[1.0]], "one pixel has no edge, and blurs nothing"
     for wrong in (np.ones((5, 5)), np.full((5, 5), np.nan), np.ones((3, 3, 3))):
         with pytest.raises(ImageError):
             measured_psf(wrong)

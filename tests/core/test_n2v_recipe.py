@@ -172,6 +172,20 @@ def test_images_of_different_size_make_one_batch() -> None:
     assert np.isfinite(recipe.validate()["total"])
 
 
+def test_an_image_of_one_place_keeps_nothing_aside_and_is_validated_as_a_whole() -> None:
+    recipe = _recipe(_noise((1, 8, 8)), n_validation=4)
+    assert not recipe._held_out[0].any(), "there is no place to keep aside"
+    assert np.isfinite(recipe.validate()["total"]) and torch.isfinite(recipe.loss(np.random.default_rng(0), 0)["total"])
+    places = {tuple(at) for batch in recipe._validation for at in batch.at[2:].T.tolist()}
+    assert len(places) > 1 and all(0 <= y < 8 and 0 <= x < 8 for y, x in places)
+
+
+def test_statistics_of_each_image_need_more_than_one_grey_value() -> None:
+    flat = NoisyImage(np.full((1, 32, 32), 3.0, np.float32), "flat")
+    with pytest.raises(ImageError, match="“flat” has one single grey value; leave it out"):
+        N2VRecipe(DenoisingNetwork(width=4, statistics="image"), [_noise(), flat], N2VTraining(**SMALL))
+
+
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [

@@ -30,12 +30,13 @@ NETWORKS = {
     "head": {"conditioning": "head", "knots": KNOTS, "output": "sigmoid"},
     "decoder": {"conditioning": "decoder", "knots": KNOTS, "output": "sigmoid"},
 }
+CLIPPED = {"clipped": {"output": "clip"}}
 
 
 def network(kind: str) -> NUNet:
     """Seeded network with statistics of pictures of blobs, and an output over much of the grey scale."""
     torch.manual_seed(3)
-    net = NUNet(norm="frozen", **NETWORKS[kind])  # type: ignore[arg-type]
+    net = NUNet(norm="frozen", **(NETWORKS | CLIPPED)[kind])  # type: ignore[arg-type]
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.5
@@ -54,7 +55,7 @@ def network(kind: str) -> NUNet:
             if net.early is not None:
                 net.early.gamma *= torch.tensor([[0.8], [1.0], [1.3]])
         else:
-            net.head.weight *= 20.0
+            net.head.weight *= 20.0 if net.output == "sigmoid" else 80.0
     return net
 
 
@@ -101,7 +102,7 @@ def test_is_an_enhancer() -> None:
     assert isinstance(enhancer("decoder"), Enhancer)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", NETWORKS | CLIPPED)
 @pytest.mark.parametrize("shape", [(120, 96), (61, 83), (18, 131)])
 def test_equals_the_definition(kind: str, shape: tuple[int, int]) -> None:
     plane = cells(shape)

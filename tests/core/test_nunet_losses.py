@@ -165,7 +165,8 @@ def test_full_vgg_taps_and_interior_equal_the_definition() -> None:
         state[f"features.{index}.weight"] = torch.randn(4, n_in, 3, 3, generator=generator) / 3
         state[f"features.{index}.bias"] = torch.randn(4, generator=generator)
         n_in, index = 4, index + 2
-    network = vgg19(state)
+    network = perception_from_state(state)
+    assert network.spec.id == vgg19(state).spec.id
     assert [f.shape[-1] for f in network(torch.rand(1, 1, 64, 64))] == [32, 16, 8, 4]
     image = torch.rand(1, 1, 64, 64, generator=generator) * 255.0
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

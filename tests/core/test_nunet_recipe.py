@@ -71,6 +71,18 @@ def test_balancing_makes_w_the_ratio_of_the_losses() -> None:
         assert ratio == pytest.approx(recipe.settings.loss_ratio * w, rel=0.01)
 
 
+def test_nothing_to_balance_and_nothing_to_balance_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert balance(_recipe(replace(SETTINGS, self_supervised=0.0, paired=1.0)), 3, seed=0) == 1.0
+
+    def loss_without_style(recipe: NUNetRecipe, rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
+        content = next(recipe.module.parameters()).square().sum()
+        return {"content": content, "style": torch.zeros(()), "total": content}
+
+    monkeypatch.setattr(NUNetRecipe, "loss", loss_without_style)
+    with pytest.raises(ParameterError, match="the morphological loss is zero in the dry run"):
+        balance(_recipe(), 2, seed=0)
+
+
 def test_the_loss_reaches_every_parameter() -> None:
     recipe = _recipe()
     recipe.loss(np.random.default_rng(0), 0)["total"].backward()

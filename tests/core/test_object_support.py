@@ -44,6 +44,10 @@ def test_specks_are_no_objects_and_a_flat_result_has_lost_all() -> None:
     assert check_support(_image(), specks).n_objects == 4
     flat = check_support(_image(), np.zeros((96, 96)))
     assert (flat.n_objects, flat.n_unsupported, flat.n_lost) == (0, 0, 4)
+    only_specks = np.zeros((96, 96), np.float32)
+    only_specks[48, 44:48] = 1
+    found = check_support(_image(), only_specks)
+    assert (found.n_objects, found.n_unsupported, found.n_lost) == (0, 0, 4)
 
 
 def test_other_shapes_are_refused() -> None:

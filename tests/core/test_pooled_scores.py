@@ -65,6 +65,10 @@ def test_nothing_is_told_without_pixels_and_no_fit_to_a_constant() -> None:
     assert all(math.isnan(value) for value in (tally.psnr, tally.affine_psnr, tally.mae, tally.ssim))
     tally.add(np.full((8, 8), 3.0), RAMP[:8, :8])
     assert math.isnan(tally.affine_psnr) and tally.psnr < 0
+    before = (tally.psnr, tally.mae, tally.n_pixels)
+    tally.add(RAMP, np.full_like(RAMP, np.nan))
+    assert (tally.psnr, tally.mae, tally.n_pixels) == before
+    assert (tally.n_planes, tally.n_left_out) == (2, RAMP.size)
 
 
 def test_an_image_upside_down_is_forgiven_and_told() -> None:

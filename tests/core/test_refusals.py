@@ -7,19 +7,37 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_cellenhance.core import half_inputs, input_traits, placed_crops, postprocess, targets
 from napari_cellenhance.core.affine_fit import PairMoments
 from napari_cellenhance.core.crop_library import _without_either
 from napari_cellenhance.core.crops import Background
+from napari_cellenhance.core.device import DeviceChoice
 from napari_cellenhance.core.errors import CellEnhanceError
+from napari_cellenhance.core.losses.nunet import StyleBank, morphological_loss
 from napari_cellenhance.core.microscope import LEVELS, Optics, Preparation
+from napari_cellenhance.core.models.aep import AEP
+from napari_cellenhance.core.models.csb_unet import CSBUNet
+from napari_cellenhance.core.models.denoiser import DenoisingNetwork
+from napari_cellenhance.core.models.nunet import NUNet
+from napari_cellenhance.core.models.voidseg import VoidSegNetwork
 from napari_cellenhance.core.normalize import fit_normalizer
 from napari_cellenhance.core.object_size import suggest_diameter
 from napari_cellenhance.core.processing import Step, apply_steps, steps_of
+from napari_cellenhance.core.recipes.aep_enhancer import AEPEnhancer
+from napari_cellenhance.core.recipes.care import CareTraining
+from napari_cellenhance.core.recipes.protocol import FilterInfo, StrengthInfo
+from napari_cellenhance.core.recipes.restorer import Restorer
 from napari_cellenhance.core.sources import ImageSource
+from napari_cellenhance.core.training import FitSettings
 
 PLANE = np.ones((8, 8), np.float32)
+CPU = DeviceChoice(device="cpu", precision="float32", note="")
+INFO = FilterInfo(
+    id="x", title="", group="", summary="", strength=StrengthInfo(label="", help="", default=1, maximum=1)
+)
+BANK = StyleBank((torch.zeros(1, 3, 3),), (0.5,), "x")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +57,20 @@ PLANE = np.ones((8, 8), np.float32)
         (lambda: placed_crops.OverlapRule((8, 8), 1.5), "largest overlap is 1.5"),
         (lambda: ImageSource("cells", [PLANE], [], [None]), "lists of different lengths"),
         (lambda: ImageSource("cells", [PLANE], [5.0], [None], weight=0.0), "weight 0.0"),
+        (lambda: DenoisingNetwork(n_channels=0), "0 channels"),
+        (lambda: DenoisingNetwork(statistics="other"), "statistics 'other'"),  # type: ignore[arg-type]
+        (lambda: NUNet(norm="batch"), "norm is 'batch'"),  # type: ignore[arg-type]
+        (lambda: VoidSegNetwork(n_in=2), "planes of one channel"),
+        (lambda: VoidSegNetwork(n_dims=3), "planes of one channel"),
+        (lambda: AEPEnhancer(AEP(2), INFO, CPU, filter_index=2), "filter 2 was asked for; the model has 2"),
+        (lambda: Restorer(CSBUNet(n_in=2), CPU), "several channels"),
+        (lambda: CareTraining(loss="l1"), "loss 'l1'"),  # type: ignore[arg-type]
+        (lambda: CareTraining(lo=50.0, hi=50.0), "percentiles are 50.0 and 50.0"),
+        (lambda: StrengthInfo(label="", help="", default=5.0, maximum=4.0), "0.0…4.0 with default 5.0"),
+        (lambda: FitSettings(average=1.0), "average is 1.0"),
+        (lambda: FitSettings(keep="first"), "keep is 'first'"),  # type: ignore[arg-type]
+        (lambda: StyleBank((torch.zeros(2, 3, 3), torch.zeros(1, 3, 3)), (0.1, 0.2), "x"), r"\[1, 2\] groups"),
+        (lambda: morphological_loss([torch.zeros(1, 3, 8, 8)] * 2, BANK), "2 taps were given to a style bank of 1"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(call: Callable[[], Any], sentence: str) -> None:

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.feature import blob_log
 
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.core.scale_space import blob_sigmas, scale_space_maxima
+from napari_cellenhance.core.scale_space import _larger_ones, blob_sigmas, scale_space_maxima
 
 
 def _discs(shape: tuple[int, int], seed: int, radii: tuple[float, float]) -> NDArray[np.float32]:
@@ -69,3 +69,9 @@ def test_what_does_not_fit_is_refused() -> None:
         scale_space_maxima(np.zeros((8, 8)), np.array([2.0, 1.0]), 0.1)
     with pytest.raises(ParameterError, match="diameter"):
         blob_sigmas(0.0)
+
+
+def test_a_blob_that_was_dropped_drops_no_other() -> None:
+    radius_px = np.array([10.0, 9.0, 8.0])
+    in_a_row = np.array([[0.0, 0.0], [0.0, 8.0], [0.0, 16.0]])  # each overlaps the next one; the ends do not
+    assert _larger_ones(in_a_row, radius_px / np.sqrt(2)).tolist() == [True, False, True]

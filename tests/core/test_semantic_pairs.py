@@ -73,6 +73,33 @@ def test_t_s3_without_anything_else_both_images_are_equal() -> None:
         assert pair.first.image.max() > 0
 
 
+def test_objects_that_find_no_place_are_left_out() -> None:
+    settings = replace(SMALL, size_px=32, n_target=(12, 12), n_unwanted=(0, 0), max_overlap=0.0, outside=0.0)
+    maker = SceneMaker(CropSet(target=(_crop(150),)), settings, EIGHT_BITS)
+    pair = maker.draw(np.random.default_rng(0))
+    laid = set(np.unique(pair.first.labels)) - {0}
+    assert 1 <= len(laid) < 12 and laid < set(range(1, 13))
+    np.testing.assert_array_equal(pair.first.target, pair.second.target)
+
+
+def test_nothing_is_turned_where_directions_tell_the_kinds_apart() -> None:
+    ramp = np.tile(np.linspace(20, 60, 80, dtype=np.float32), (80, 1))
+    ground = Background(pixels=ramp, mask=np.zeros((80, 80), bool), source="a")
+    bar = np.zeros((5, 15), np.float32)
+    bar[1:4, 1:14] = 120
+    crop = ObjectCrop(pixels=bar, mask=bar > 0, source="a", box=(0, 0, 5, 15))
+    settings = replace(
+        SMALL, n_target=(1, 1), n_unwanted=(0, 0), outside=0.0, zoom=(1.0, 1.0), gain=(1.0, 1.0), is_turning=False
+    )
+    maker = SceneMaker(CropSet(target=(crop,), backgrounds=(ground,)), settings, EIGHT_BITS)
+    for seed in range(6):
+        scene = maker.draw(np.random.default_rng(seed)).first
+        rows, columns = np.nonzero(scene.labels)
+        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (3, 13), "the bar lies as it was"
+        free = scene.background[0]
+        assert (np.diff(free, axis=1) > 0).all() and np.ptp(free, axis=0).max() < 1e-6, "and so does the ramp"
+
+
 def test_the_same_generator_draws_the_same_pair() -> None:
     maker = SceneMaker(_set(backgrounds=(_background(),)), SMALL, EIGHT_BITS)
     first, again, other = (maker.draw(np.random.default_rng(seed)).second.image for seed in (3, 3, 4))
@@ -247,6 +274,8 @@ def test_scaling_is_chosen_from_the_crops() -> None:
     assert scaling_of(crops) == Scaling(kind="p99")
     assert whites_of(replace(crops, white={"a": 180.0}))["a"] == 180.0
     assert 20 < whites_of(crops)["ground 0"] <= 30
+    with pytest.raises(ImageError, match="'a' have no positive grey values; choose a range"):
+        whites_of(CropSet(target=(replace(_crop(100), pixels=-_crop(100).pixels),)))
     found = scaling_of(crops, kind="fixed_log")
     assert found.is_log and 0 <= found.low < found.high < 255
     whole = CropSet(target=(replace(_crop(150), pixels=np.rint(_crop(150).pixels)),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -153,6 +154,18 @@ def test_scores_are_best_for_the_truth() -> None:
     best, given = pairs.scores(truth), pairs.scores(np.stack([pair.first.image for pair in pairs.aside]))
     assert best["correlation"] == pytest.approx(1) and best["psnr_db"] > 100 and abs(best["leak"]) < 0.05
     assert given["leak"] == pytest.approx(1, abs=0.1) and best["f1"] > given["f1"]
+
+
+def test_scenes_without_wanted_objects_have_no_correlation() -> None:
+    pairs = CropPairs(_crops(), SCENE, EIGHT_BITS, replace(QUICK, n_validation=6), seed=1)
+    found = np.stack([pair.first.image for pair in pairs.aside])
+    rest = copy.copy(pairs)
+    rest.aside = pairs.aside[1:]
+    bare = replace(pairs.aside[0].first, target=np.zeros_like(pairs.aside[0].first.target))
+    pairs.aside = [replace(pairs.aside[0], first=bare), *pairs.aside[1:]]
+    with_bare, without = pairs.scores(found), rest.scores(found[1:])
+    assert (with_bare["correlation"], with_bare["psnr_db"]) == (without["correlation"], without["psnr_db"])
+    assert with_bare["leak"] != without["leak"], "what is left of unwanted objects is told of every scene"
 
 
 def test_colours_have_a_network_of_their_own() -> None:

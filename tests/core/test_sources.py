@@ -86,6 +86,11 @@ def test_bare_ground_is_drawn_only_when_asked_for() -> None:
     source = ImageSource("x", [image], [20.0], [(image > 0.5).astype(np.uint8)])
     ranges = [np.ptp(sample_crop([source], 32, rng, diameters=(20, 20), min_range=0).image) for _ in range(20)]
     assert sum(r == 0 for r in ranges) > 10
+    alike = np.full((64, 64), 0.5, np.float32)
+    flat = ImageSource("flat", [alike], [20.0], [None])
+    assert (sample_crop([flat], 32, rng, diameters=(20, 20)).image == 0.5).all(), "where all is alike, it is taken so"
+    mixed = ImageSource("mixed", [alike, np.tile(np.float32([0.2, 0.8]), (64, 32))], [20.0] * 2, [None] * 2)
+    assert all(np.ptp(sample_crop([mixed], 32, rng, diameters=(20, 20)).image) > 0.5 for _ in range(20))
     plain = ImageSource("y", [image], [20.0], [None])
     assert with_labels([plain]) == [] and len(with_labels([plain, source])) == 1
 
@@ -115,5 +120,7 @@ def test_drawn_blobs_are_round_apart_and_of_all_densities() -> None:
     assert covered == sorted(covered) and covered[0] < 0.06 and covered[-1] > 0.4
     areas = np.bincount(np.asarray(source.labels[0]).ravel())[1:]
     assert 8**2 * np.pi * 0.8 < np.median(areas) < 16**2 * np.pi
+    tiny = round_blobs(np.random.default_rng(0), n_images=2, side_px=14)  # what is left has room for no blob
+    assert [len(np.unique(labels)) <= 3 for labels in tiny.labels if labels is not None] == [True, True]
     masks = sample_masks([source], 8, 64, np.random.default_rng(1), diameters=(10, 20))
     assert (masks > 0).mean(axis=(1, 2)).min() > 0.02

@@ -63,3 +63,10 @@ def test_soft_edges_fade_over_their_width() -> None:
     assert np.allclose(soft[5, 6:14], [0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
     with pytest.raises(ParameterError, match="0 or more"):
         shares(strengths, WHOLE, -1)
+
+
+def test_a_strength_beside_the_window_is_none_of_it() -> None:
+    strengths = np.zeros((8, 8), np.float32)
+    strengths[:, 6:] = 8.0
+    (only,) = shares(strengths, (slice(0, 8), slice(0, 4)), 2)
+    assert only[0] == 0.0 and np.array_equal(only[1], np.ones((8, 4)))

@@ -186,3 +186,19 @@ def test_a_plateau_halves_the_learning_rate_also_after_a_break() -> None:
     assert settings.learning_rate_at(9, [3.0, 2.0, 1.0, 0.5, 0.4]) == 0.1, "progress keeps it"
     with pytest.raises(ParameterError, match="plateau_patience is 0"):
         FitSettings(plateau_patience=0)
+
+
+def test_a_parameter_that_never_learned_does_not_stop_a_resumed_run() -> None:
+    class WithSpare(_Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module.spare = nn.Parameter(torch.ones(3))  # no loss reaches it
+
+    whole, first, second = WithSpare(), WithSpare(), WithSpare()
+    fit(whole, SETTINGS)
+    saved: list[FitState] = []
+    fit(first, SETTINGS, on_checkpoint=lambda s: saved.append(copy.deepcopy(s)), is_cancelled=lambda: bool(saved))
+    assert set(saved[0].first_moment) == {"weight", "bias"}
+    fit(second, SETTINGS, state=saved[0])
+    assert torch.equal(second.module.weight, whole.module.weight)
+    assert torch.equal(second.module.get_parameter("spare"), torch.ones(3))

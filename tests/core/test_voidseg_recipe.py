@@ -14,10 +14,11 @@ from napari_cellenhance.core.models.build import build
 from napari_cellenhance.core.models.denoised_stardist import DenoisedStarDist
 from napari_cellenhance.core.models.denoiser import DenoisingNetwork
 from napari_cellenhance.core.models.voidseg import VoidSegNetwork, start_from, state_hash
+from napari_cellenhance.core.painted import to_targets
 from napari_cellenhance.core.recipes.denoised_stardist import StarPlanes
 from napari_cellenhance.core.recipes.voidseg import VoidSegRecipe, VoidSegTraining, hold_out_objects
 from napari_cellenhance.core.recipes.voidseg_segmenter import PlaneDenoiser, VoidSegmenter
-from napari_cellenhance.core.three_classes import ObjectImage
+from napari_cellenhance.core.three_classes import VALUES, ObjectImage
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.core.training import FitSettings, fit
 
@@ -143,6 +144,14 @@ def test_a_step_is_decided_by_its_random_numbers() -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_crops_are_turned_only_where_that_is_asked_for() -> None:
+    recipe = _recipe(_network(), has_symmetries=False, batch_size=1)
+    image, labels = recipe._sampler.draw(np.random.default_rng(3))
+    images, targets = recipe._sample(np.random.default_rng(3))
+    assert np.array_equal(images[0, 0].numpy(), image)
+    assert np.array_equal(targets[0].numpy(), to_targets(labels, VALUES))
+
+
 def test_validation_is_the_weighted_loss_and_the_precision() -> None:
     recipe = _recipe(_network(), has_symmetries=False)
     found = recipe.validate()
@@ -246,6 +255,12 @@ def test_segmenter_refuses_what_is_no_plane(sequential: VoidSegNetwork) -> None:
         segmenter.segment(np.zeros((8, 8), np.float32), region=Region(0, 9, 0, 8))
 
 
+def _without_denoiser(module: DenoisedStarDist) -> DenoisedStarDist:
+    alone = DenoisedStarDist(n_rays=8, n_features=4, **SMALL).eval()
+    alone.stardist.load_state_dict(module.stardist.state_dict())
+    return alone
+
+
 def test_stardist_behind_a_denoiser() -> None:
     denoiser = _denoiser()
     torch.manual_seed(5)
@@ -260,6 +275,11 @@ def test_stardist_behind_a_denoiser() -> None:
     found = planes.segment(plane)
     assert found.instances.max() > 1 and ((found.labels == 2) == (found.instances > 0)).all()
     assert np.allclose(found.denoised[0], PlaneDenoiser(module.denoiser, CPU)(plane), atol=1e-6)
+    x = torch.from_numpy(plane[None, None])
+    with torch.inference_mode():
+        assert all(map(torch.equal, module(x), module.stardist(x))), "what it is given is denoised already"
+    alone = StarPlanes(_without_denoiser(module), CPU)
+    assert planes.halo_px == alone.halo_px + PlaneDenoiser(module.denoiser, CPU).halo_px > alone.halo_px
     window = Region(4, 30, 10, 36)
     assert (planes.segment(plane, region=window).instances == found.instances[window.slices]).all()
     assert planes.segment(plane, threshold=1.0).instances.max() == 0

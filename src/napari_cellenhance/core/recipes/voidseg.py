@@ -280,7 +280,5 @@ def _store_statistics(network: VoidSegNetwork, images: Sequence[ObjectImage]) ->
     n = sum(one.image.size for one in images)
     mean = sum(float(one.image.sum(dtype=np.float64)) for one in images) / n
     squares = sum(float(np.square(one.image - mean, dtype=np.float64).sum()) for one in images) / n
-    if squares <= 0:
-        raise ImageError("the images have one single grey value; there is nothing to learn")
     network.mean.fill_(mean)
     network.std.fill_(float(np.sqrt(squares)))
