@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -30,6 +31,17 @@ def test_it_drops_the_asked_share_and_keeps_the_mean(p: float) -> None:
     assert kept.unique().numel() == 1
     assert float(kept[0]) == pytest.approx(1 / (1 - p), rel=0.01)
     assert float(out.mean()) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.25])
+def test_other_devices_draw_by_themselves_the_same_share(
+    p: float, elsewhere: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    torch.manual_seed(4)
+    out = _layer(p, seed=None)(elsewhere(X)).as_subclass(torch.Tensor)
+    assert float((out == 0).float().mean()) == pytest.approx(p, abs=4 * (p * (1 - p) / X.numel()) ** 0.5)
+    torch.testing.assert_close(out[out != 0].unique(), torch.tensor([1 / (1 - p)]))
+    assert repr(_layer(p)) == f"BitDropout(p={p})"
 
 
 def test_values_are_dropped_independently() -> None:

@@ -116,6 +116,16 @@ def test_bf16_without_native_arithmetic_is_slow_by_decree(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("cpu_only")
+def test_native_bf16_is_what_torch_says_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not device._has_native_bf16()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert device._has_native_bf16() is torch.backends.mkldnn.is_available()
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not device._has_native_bf16(), "torch was built without the library that multiplies in bf16"
+
+
 def test_native_bf16_is_taken_without_a_race(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timed choice flips on a busy machine, and equal requests then differ in their pixels."""
     monkeypatch.setattr(device, "_has_native_bf16", lambda: True)
