@@ -172,9 +172,7 @@ def test_a_lazy_layer_is_written_block_by_block_and_shown_meanwhile(
     assert viewer.layers.selection.active.name == "big" and "MB of memory" in text_of(panel)
 
     gate.let(3)  # what is on the screen grows by itself
-    qtbot.waitUntil(
-        lambda: gate.n >= 5 and np.count_nonzero(layer._data_view) > np.count_nonzero(shown), timeout=60000
-    )
+    qtbot.waitUntil(lambda: gate.n >= 5 and np.count_nonzero(layer._data_view) > np.count_nonzero(shown), timeout=60000)
     stop(qtbot, panel, gate)
     assert "Press Go on" in text_of(panel) and panel.foot.run.text() == "Go on"
     n_before = gate.n
