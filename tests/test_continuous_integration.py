@@ -137,6 +137,8 @@ def test_the_lowest_versions_are_those_of_the_package(tmp_path: Path) -> None:
     assert "--upgrade" in uv.split()  # else uv keeps the newest ones that `make test` installed before
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {line for line in project["dependencies"] if not line.startswith("torch")}
+    for extra in ("cluster", "evaluate", "onnx", "openvino", "parquet"):
+        wanted |= set(project["optional-dependencies"][extra])
     assert wanted == wanted & set(asked.splitlines())
     assert not [line for line in asked.splitlines() if line.startswith("torch")]
 
