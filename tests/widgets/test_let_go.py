@@ -22,7 +22,8 @@ from napari_cellenhance.widgets._checked_layers import CheckedLayers
 from napari_cellenhance.widgets._viewer_combo import ViewerCombo
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_cellenhance" / "napari.yaml"
-THREADS_END_MS = 5000
+THREADS_END_MS = 60_000
+"""Only ends what would hang; on a busy machine a thread may take long to end."""
 
 
 def _docks() -> list[str]:
@@ -80,7 +81,7 @@ def test_a_closed_dock_lets_go_of_the_viewer_and_is_freed(dock: str, viewer: Any
     if API_NAME == "PySide6":  # there, connections to its methods keep a panel until Qt deletes it
         panel.deleteLater()
     del panel
-    qtbot.waitUntil(partial(_are_freed, [ref]), timeout=THREADS_END_MS)  # its threads end within seconds
+    qtbot.waitUntil(partial(_are_freed, [ref]), timeout=THREADS_END_MS)
 
 
 @pytest.mark.parametrize("dock", _docks())
