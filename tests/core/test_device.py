@@ -94,6 +94,9 @@ def test_mps_computes_in_float32_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device_refusal", lambda name: None)
     choice = choose_device("mps", "bfloat16")
     assert (choice.device, choice.precision, choice.is_fallback) == ("mps", "float32", True)
+    for precision in ("auto", "float32"):
+        choice = choose_device("mps", precision)
+        assert (choice.device, choice.precision, choice.is_fallback) == ("mps", "float32", False)
 
 
 def test_probe_accepts_the_cpu_itself() -> None:

@@ -35,6 +35,12 @@ def test_folds_are_about_equal_and_so_is_validation() -> None:
         assert (len(fold.test), len(fold.validation), len(fold.train)) == (40, 16, 64)
 
 
+def test_two_folds_have_two_groups_each_to_train_and_to_validate() -> None:
+    for fold in k_folds(8, 2, groups=[0] * 5 + [1, 2, 3]):
+        assert fold.train and fold.validation and fold.test
+    assert sorted(len(fold.test) for fold in k_folds(8, 2, groups=[0] * 5 + [1, 2, 3])) == [2, 6]
+
+
 def test_groups_of_unequal_size_are_balanced() -> None:
     groups = [0] * 10 + [1] * 5 + [2] * 5 + [3] * 4 + [4] * 6
     sizes = [len(fold.test) for fold in k_folds(30, 3, groups=groups)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,12 @@ def test_files_that_cannot_be_read_are_told() -> None:
         open_network("torchscript", b"no archive")
     with pytest.raises(WeightsError, match="ONNX file cannot be read"):
         open_network("onnx", b"no graph")
+
+
+def test_an_onnx_file_without_onnxruntime_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ParameterError, match=r"pip install napari-cellenhance\[onnx\]"):
+        open_network("onnx", b"any")
 
 
 # --- running -----------------------------------------------------------------------------------

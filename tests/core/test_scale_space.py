@@ -73,5 +73,5 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_a_blob_that_was_dropped_drops_no_other() -> None:
     radius_px = np.array([10.0, 9.0, 8.0])
-    in_a_row = np.array([[0.0, 0.0], [0.0, 8.0], [0.0, 16.0]])  # each overlaps the next one; the ends do not
+    in_a_row = np.array([[0.0, 0.0], [0.0, 4.0], [0.0, 9.0]])  # each overlaps the next one by half; the ends do not
     assert _larger_ones(in_a_row, radius_px / np.sqrt(2)).tolist() == [True, False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -120,7 +122,17 @@ def test_drawn_blobs_are_round_apart_and_of_all_densities() -> None:
     assert covered == sorted(covered) and covered[0] < 0.06 and covered[-1] > 0.4
     areas = np.bincount(np.asarray(source.labels[0]).ravel())[1:]
     assert 8**2 * np.pi * 0.8 < np.median(areas) < 16**2 * np.pi
-    tiny = round_blobs(np.random.default_rng(0), n_images=2, side_px=14)  # what is left has room for no blob
-    assert [len(np.unique(labels)) <= 3 for labels in tiny.labels if labels is not None] == [True, True]
     masks = sample_masks([source], 8, 64, np.random.default_rng(1), diameters=(10, 20))
     assert (masks > 0).mean(axis=(1, 2)).min() > 0.02
+
+
+def test_drawing_blobs_ends_where_no_place_is_left() -> None:
+    class InTheMiddle:
+        """Finds but one place, and so no other blob."""
+
+        def uniform(self, low: float, high: float, size: int | None = None) -> Any:
+            middle = (low + high) / 2
+            return middle if size is None else np.full(size, middle)
+
+    source = round_blobs(InTheMiddle(), n_images=2, side_px=128)  # type: ignore[arg-type]
+    assert [int(labels.max()) for labels in source.labels if labels is not None] == [1, 1]

@@ -89,7 +89,7 @@ class Pooled:
         return torch.from_numpy(mean).to(device), torch.from_numpy(var).to(device)
 
 
-def _chunk_rows(width: int, n_px: int = _CHUNK_PX) -> int:
+def _chunk_rows(width: int, n_px: int) -> int:
     return max(1, n_px // width)
 
 
@@ -262,7 +262,7 @@ class _Bands:
         height, width = map_shape(plane.shape, index)
         # Whole chunks, so that sums are taken in the same order however a plane is cut; multiples of four,
         # as the up-sampling asks for even rows and a band must hold what its end reflects.
-        unit = 4 * _chunk_rows(width)
+        unit = 4 * _chunk_rows(width, _CHUNK_PX)
         rows = max(unit, self._band_px // plane.shape[1] * height // plane.shape[0] // unit * unit)
         for y0 in range(0, height, rows):
             self._checkpoint()
