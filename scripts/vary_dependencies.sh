@@ -30,7 +30,9 @@ for wish in "$@"; do
         newest) install --upgrade --upgrade-strategy eager --editable ".[all,dev]" ;;
         pre) install --upgrade --upgrade-strategy eager --pre --editable ".[all,dev]" ;;
         pyside6)
-            install "napari[pyside6]"
+            # PySide6 6.12.0 gives up True with every emitted signal, and None with every parent(), once more than it took
+            # them: Python 3.11 ends the program ("deallocating None"). From 3.12 on both last for ever.
+            install "napari[pyside6]" "PySide6!=6.12.0; python_version < '3.12'"
             # With both, qtpy and pytest-qt would take PyQt6 where nothing else is said.
             "$python" -m pip --disable-pip-version-check uninstall --quiet --yes PyQt6 PyQt6-Qt6 PyQt6-sip
             ;;

@@ -147,7 +147,7 @@ def test_pre_releases_and_the_other_qt_are_asked_for(tmp_path: Path) -> None:
     _, asked = _vary(tmp_path, "pre", "pyside6")
     lines = asked.splitlines()
     assert "--pre" in lines[0]
-    assert any("napari[pyside6]" in line for line in lines)
+    assert any("napari[pyside6]" in line and "PySide6!=6.12.0; python_version < '3.12'" in line for line in lines)
     assert any("uninstall" in line and "PyQt6" in line for line in lines)
 
 
