@@ -68,11 +68,13 @@ def _lazy_fields(source: Path, tif: tifffile.TiffFile) -> dict[str, Any]:
     has_all_axes, order, axes = _layout(series, info.own_axes, notes)
     invert = _inverted if _is_inverted(series) else None
     levels = []
-    for level in series.levels:
+    for level in (_with_all_axes(series) if has_all_axes else series).levels:
+        is_old = hasattr(level, "get_shape")
         if level.dataoffset is None:
-            stored: Any = zarr.open(level.aszarr(squeeze=not has_all_axes), mode="r")
+            store = level.aszarr(squeeze=not has_all_axes) if is_old else level.aszarr()
+            stored: Any = zarr.open(store, mode="r")
         else:  # a single piece, of which a chunk would be a whole plane
-            shape = tuple(level.get_shape(squeeze=not has_all_axes))
+            shape = tuple(level.get_shape(squeeze=not has_all_axes) if is_old else level.shape)
             stored = np.memmap(source, tif.byteorder + level.dtype.char, "r", level.dataoffset, shape)
         levels.append((stored, order, invert))
     return {"levels": levels, **_told(info, axes, notes)}
@@ -254,15 +256,28 @@ def _named(
 ) -> tuple[NDArray[Any], str]:
     has_all_axes, order, axes = _layout(series, own_axes, notes)
     if has_all_axes:
-        image = image.reshape(series.get_shape(squeeze=False))
+        image = image.reshape(_all_axes(series)[1])
     kept = sorted(order)
     image = image[tuple(slice(None) if i in kept else 0 for i in range(image.ndim))]
     return image.transpose([kept.index(i) for i in order]), axes
 
 
+def _with_all_axes(series: Any) -> Any:
+    """The first image with its dimensions of length 1; since tifffile 2026.5.2 that is a series of its own."""
+    return series if hasattr(series, "get_axes") else series.parent.series(squeeze=False)[0]
+
+
+def _all_axes(series: Any) -> tuple[str, tuple[int, ...]]:
+    """Axes and lengths of an image, those of length 1 too."""
+    if hasattr(series, "get_axes"):  # tifffile before 2026.5.2
+        return series.get_axes(squeeze=False), series.get_shape(squeeze=False)
+    full = _with_all_axes(series)
+    return full.axes, full.shape
+
+
 def _layout(series: tifffile.TiffPageSeries, own_axes: str, notes: list[str]) -> tuple[bool, list[int], str]:
     """Whether dimensions of length 1 are counted, which dimension each axis is, and the letters of the axes."""
-    full_axes, full_shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
+    full_axes, full_shape = _all_axes(series)
     lengths = dict(zip(full_axes, full_shape, strict=True))
     others_are_one = all(n == 1 for letter, n in lengths.items() if letter not in own_axes)
     if own_axes and len(set(own_axes)) == len(own_axes) and set(own_axes) <= set(full_axes) and others_are_one:

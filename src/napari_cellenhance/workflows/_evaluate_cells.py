@@ -73,7 +73,7 @@ class CellStore:
         """Store a result, and arrays to show; each file is there as a whole or not at all."""
         if example is not None:
             with atomic_path(self._path(identity).with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **example)
+                np.savez_compressed(stream, **example)  # type: ignore[arg-type]  # allow_pickle: NumPy 1.26 would store it
         write_json(self._path(identity), {"identity": identity, "result": result})
 
     def example(self, identity: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

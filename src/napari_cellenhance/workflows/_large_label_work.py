@@ -221,7 +221,7 @@ def _save(path: Path, **arrays: NDArray[Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # allow_pickle: NumPy 1.26 would store it
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)

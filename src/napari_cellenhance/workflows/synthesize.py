@@ -394,4 +394,4 @@ def _write_patches(path: Path, pairs: Sequence[SemiPair], request: SynthesizeReq
         raise ImageError("the volumes have different numbers of planes, so their patches make no single array")
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         x, y = (np.stack(kept)[:, None] for kept in found)
-        np.savez_compressed(stream, allow_pickle=False, X=x, Y=y, axes="SC" + axes)
+        np.savez_compressed(stream, X=x, Y=y, axes="SC" + axes)

@@ -179,8 +179,8 @@ def open_network(kind: str, data: bytes, device: str = "cpu") -> Network:
     if kind == "torchscript":
         try:
             with warnings.catch_warnings():
-                # torch plans another format; this one is what packages hold.
-                warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+                # torch plans another format; this one is what packages hold. The kind of its warning has changed.
+                warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
                 module = torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
