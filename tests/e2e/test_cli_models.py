@@ -71,6 +71,13 @@ def test_an_exported_model_comes_back(own: str, tmp_path: Path) -> None:
     assert "again is ready" in run("models", "import", tmp_path / "mine.json", "--id", "again").output
 
 
+def test_a_package_goes_to_a_folder_that_is_not_there_yet(own: str, tmp_path: Path) -> None:
+    done = run("models", "export", own, f"{tmp_path / 'folder'}/", "--bioimageio")
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "folder").iterdir()
+    assert path.name == "mine.bioimageio.zip" and zipfile.is_zipfile(path)
+
+
 def test_the_public_calls(own: str, tmp_path: Path) -> None:
     path = export_bioimageio(own, tmp_path / "out.zip", authors=("A. Biologist",))
     assert import_bioimageio(path, model_id="copy") == "copy"

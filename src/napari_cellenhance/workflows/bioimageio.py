@@ -31,7 +31,7 @@ def export_bioimageio(
     model_id : str
         Of NU-Net, Noise2Void, CARE, the semantic filter, AEP or VoidSeg; of single planes and one channel.
     path : str or path-like
-        File (``.zip``), or a folder in which it is named after the model.
+        File (``.zip``), or a folder in which it is named after the model; a folder that is not there is made.
     strength : float or None
         Where the slider of a NU-Net stands for good; None takes its default.
     image : ndarray of shape (Y, X), optional
@@ -58,7 +58,7 @@ def export_bioimageio(
     from napari_cellenhance.zoo.bioimageio_export import export_package
 
     card, target = find_model(model_id), Path(path)
-    if target.is_dir():
+    if target.is_dir() or not target.suffix:
         target = target / package_name(model_id)
     if target.suffix.lower() != ".zip":
         raise ParameterError(f"{target.name!r} is no name for a package; expected a folder, or a name ending in .zip")

@@ -308,6 +308,7 @@ def _write(target: Path, files: Mapping[str, bytes]) -> Path:
         for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         replace_bytes(target, buffer.getvalue())
     except OSError as error:
         raise WriteError(f"{target} cannot be written ({error.strerror or error}); nothing was changed") from error
