@@ -21,6 +21,9 @@ __all__ = [
     "models_show",
 ]
 
+_LONGEST = 400
+"""Characters of one value that ``models show`` prints."""
+
 
 def models_list(as_json: Json = False) -> None:
     """List all filters: trained networks and classical ones."""
@@ -45,7 +48,7 @@ def models_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json:
         print_json(details)
         return
     for key, value in _flat(details):
-        typer.echo(f"{key + ':':<28} {value}")
+        typer.echo(f"{key + ':':<28} {_brief(value)}")
 
 
 def _flat(details: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -59,6 +62,17 @@ def _flat(details: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             yield from _flat(value, f"{prefix}{key}.")
         elif value not in ("", None, []):
             yield prefix + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _brief(value: str) -> str:
+    """What fits on a few lines of a terminal; of a long value its beginning, and where all of it is.
+
+    >>> _brief("dog")
+    'dog'
+    """
+    if len(value) <= _LONGEST:
+        return value
+    return f"{value[:_LONGEST].rstrip()} … ({len(value):,} characters; --json shows all)"
 
 
 def models_fetch(
