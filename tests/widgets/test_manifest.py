@@ -41,6 +41,11 @@ def test_every_contribution_has_its_command(manifest: PluginManifest) -> None:
     assert used == ids
 
 
+def test_no_title_says_the_name_of_the_plugin(manifest: PluginManifest) -> None:
+    """napari writes it behind every title: “Show … (CellEnhance)” in menus and in the command palette."""
+    assert [c.title for c in manifest.contributions.commands or [] if str(manifest.display_name) in c.title] == []
+
+
 def test_menus_are_ones_that_napari_honours(manifest: PluginManifest) -> None:
     assert {"napari/layers/filter", "napari/layers/segment"} <= set(manifest.contributions.menus)
     for menu in manifest.contributions.menus:
