@@ -137,7 +137,7 @@ def test_run_adds_a_layer_in_place_with_its_recipe(
     np.testing.assert_allclose(layer.scale, (0.5, 0.5))
     assert layer.metadata["cellenhance"]["filter"] == panel.filters.info().id
     assert "not quantitative" in text_of(panel)
-    assert panel.foot.device.text() == "Ran on CPU, fp32."
+    assert panel.foot.device.text() == "Ran on CPU, float32."
     assert panel.layers.currentText() == "cells"
     assert panel.foot.run.isEnabled()
     request = fake_run.requests[0]

@@ -85,7 +85,7 @@ def test_progress_line() -> None:
 
 
 def test_device_line() -> None:
-    assert device_line({"device": "cpu", "precision": "bfloat16"}) == "Ran on CPU, bf16."
+    assert device_line({"device": "cpu", "precision": "bfloat16"}) == "Ran on CPU, bfloat16."
     assert device_line({"device": None}) == ""
 
 

@@ -30,8 +30,7 @@ def device_line(provenance: dict[str, Any]) -> str:
     device, precision = provenance.get("device"), provenance.get("precision")
     if not device:
         return ""
-    short = {"bfloat16": "bf16", "float32": "fp32"}.get(str(precision), str(precision))
-    return f"Ran on {str(device).upper()}, {short}."
+    return f"Ran on {str(device).upper()}, {precision}."
 
 
 def combo(entries: tuple[tuple[str, str], ...], name: str, tip: str) -> QComboBox:
