@@ -29,6 +29,8 @@ class CheckedLayers(QWidget):
         For screen readers.
     purpose : str
         What the layers are for: "train on".
+    checks_first : bool
+        Whether the first image that opens while the list is empty is checked.
     """
 
     changed = Signal()
@@ -40,9 +42,11 @@ class CheckedLayers(QWidget):
         *,
         name: str,
         purpose: str,
+        checks_first: bool = True,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        self._checks_first = False  # until it is made
         self._viewer = viewer
         self._make_form = make_form
         self._purpose = purpose
@@ -69,6 +73,7 @@ class CheckedLayers(QWidget):
         self.refill()
         active = viewer.layers.selection.active
         self.check(active if active in self._layers else self._layers[0] if self._layers else None)
+        self._checks_first = checks_first
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
@@ -124,6 +129,7 @@ class CheckedLayers(QWidget):
         checked = {id(layer) for row, layer in enumerate(self._layers) if self._is_checked(row)}
         row = self.list.currentRow()
         current = self._layers[row] if 0 <= row < len(self._layers) else None
+        was_empty = not self._layers
         for layer in self._layers:
             layer.events.name.disconnect(self._rename)
         self._layers = image_layers(self._viewer)
@@ -142,6 +148,8 @@ class CheckedLayers(QWidget):
         self.list.blockSignals(was_blocked)
         self._fit_height()
         self._show_form()
+        if was_empty and self._layers and self._checks_first:
+            self.check(self._layers[0])
         self.changed.emit()
 
     def _fit_height(self) -> None:

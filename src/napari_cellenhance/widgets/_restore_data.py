@@ -58,7 +58,9 @@ class RestoreData(QWidget):
         describe(
             self.source, "Learn from", "A few clean images are enough; real pairs of the same places are better still."
         )
-        self.clean = CheckedLayers(viewer, partial(RestoreLayerForm, viewer), name="Clean images", purpose="learn from")
+        self.clean = CheckedLayers(
+            viewer, partial(RestoreLayerForm, viewer), name="Clean images", purpose="learn from", checks_first=False
+        )
         for layer in viewer.layers:
             self.clean.check(layer, is_checked=False)  # the one that is open is more likely the one to restore
         self.clean.list.setCurrentRow(-1)
