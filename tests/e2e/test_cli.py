@@ -193,7 +193,8 @@ def test_existing_results_need_a_word(tmp_path: Path, picture: NDArray[np.uint16
     source = write(tmp_path / "a.tif", picture, "YX", dtype="keep")
     (tmp_path / "b.tif").write_text("precious")
     words = ("enhance", source, tmp_path / "b.tif", "--model", "gamma")
-    assert "exists already" in refused(call(*words), 1)
+    line = refused(call(*words), 1)
+    assert "exists already" in line and line.endswith("or give --overwrite")
     assert (tmp_path / "b.tif").read_text() == "precious"
     assert call(*words, "--overwrite").exit_code == 0
     assert read(tmp_path / "b.tif").image.shape == picture.shape
@@ -417,7 +418,7 @@ def test_measure_prints_a_table_and_writes_it(measured: tuple[Path, Path, Path],
     assert "after.tif: blob F1 1.000" in done.stdout
     assert (tmp_path / "t.csv").is_file() and (tmp_path / "t.csv.json").is_file()
     line = refused(call("measure", raw, after, "--mask", labels, "--csv", tmp_path / "t.csv", "-q"), 1)
-    assert "exists already" in line
+    assert "exists already" in line and line.endswith("or give --overwrite")
 
 
 def test_measure_for_programs_agrees_with_the_workflow(measured: tuple[Path, Path, Path], cells: Any) -> None:

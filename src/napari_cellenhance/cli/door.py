@@ -35,8 +35,8 @@ class Door(LazyGroup):
 
 
 def complain(text: str) -> None:
-    """Write an error, as one line."""
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    """Write an error, as one line; where it speaks of overwriting, it names the option."""
+    typer.echo(f"error: {' '.join(text.split())}".replace("allow overwriting", "give --overwrite"), err=True)
 
 
 def debug_on(ctx: typer.Context, is_on: bool) -> bool:
