@@ -228,7 +228,7 @@ def test_a_short_training_beats_the_best_gaussian_filter(variant: Any) -> None:
     recipe = N2VRecipe(net, [NoisyImage(noisy[None])], N2VTraining(batch_size=4, n_validation=8, spots=spots))
     fit(
         recipe,
-        FitSettings(n_steps=80, learning_rate=5e-3, weight_decay=0.0, validate_every=40, average=0.9, n_warmup=5),
+        FitSettings(n_steps=120, learning_rate=5e-3, weight_decay=0.0, validate_every=40, average=0.9, n_warmup=5),
     )
     found = psnr(Denoiser(net, CPU).denoise(noisy[None])[0], clean, 1.0)
     gauss = max(psnr(gaussian_filter(noisy, s), clean, 1.0) for s in (0.7, 1.0, 1.3, 1.6, 2.0))
