@@ -18,6 +18,7 @@ from typing import Any, Literal
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellenhance.core.errors import CellEnhanceError
+from napari_cellenhance.core.llvm_clash import avoid_llvm_clash
 from napari_cellenhance.core.memory import give_back_memory, keep_memory
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress
 
@@ -121,6 +122,7 @@ class Job(QObject):
 
     def _run(self) -> None:
         keep_memory()
+        avoid_llvm_clash()
         try:
             self._outcome = Outcome(value=self._work(self._report, self.is_cancelled))
         except Exception as error:  # the Outcome carries it to the panel
@@ -256,6 +258,7 @@ class LatestOnly(QObject):
         from napari_cellenhance.core.inference import Cancelled
 
         keep_memory()
+        avoid_llvm_clash()
         while (request := self._next()) is not None:
             ticket, work = request
             try:
