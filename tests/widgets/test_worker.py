@@ -51,6 +51,20 @@ def test_value_and_progress_arrive_on_the_main_thread(qtbot: Any) -> None:
     assert not _worker.is_busy()
 
 
+def test_triton_is_kept_out_before_any_work(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside Mesa's OpenGL the first optimiser would end the program: asked before a run and before a preview."""
+    order: list[str] = []
+    monkeypatch.setattr(_worker, "avoid_llvm_clash", lambda: order.append("asked"))
+    listener = Listener()
+    start(listener, lambda on_progress, is_cancelled: order.append("run"))
+    qtbot.waitUntil(lambda: bool(listener.outcomes), timeout=5000)
+    mailbox = LatestOnly()
+    mailbox.submit(lambda: order.append("preview"))
+    qtbot.waitUntil(lambda: "preview" in order, timeout=5000)
+    mailbox.close()
+    assert order == ["asked", "run", "asked", "preview"]
+
+
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("out of memory"), NotImplementedError("op"), MemoryError(), RecursionError(), ValueError("x")],

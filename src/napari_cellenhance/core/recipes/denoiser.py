@@ -50,7 +50,7 @@ class Moments:
 def _bands(parts: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Rows of planes or volumes, or pixels in a row, some at a time: sums need no copy as large as a plane."""
     for part in parts:
-        for plane in part.reshape(-1, *part.shape[-2:]) if part.ndim > 1 else [part]:
+        for plane in part.reshape(-1, *part.shape[-2:]):
             step = max(1, _BAND_PX // (plane.shape[-1] if plane.ndim > 1 else 1))
             yield from (plane[row : row + step] for row in range(0, len(plane), step))
 
