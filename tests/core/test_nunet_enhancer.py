@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError
-from napari_cellenhance.core.models import nunet_fast, nunet_statistics
+from napari_cellenhance.core.models import nunet_layers, nunet_statistics
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_fast import FastNUNet
 from napari_cellenhance.core.models.nunet_layers import HALO_PX
@@ -240,8 +240,8 @@ def test_what_a_strength_changes_is_kept_until_another_one_comes(monkeypatch: py
     filter_, plane = enhancer("conditioned"), cells((32, 40))
     _, features = filter_.calibrate_and_encode(plane, go_on) or pytest.fail("the plane does not fit")
     made = []
-    original = nunet_fast.space_to_depth
-    monkeypatch.setattr(nunet_fast, "space_to_depth", lambda weight: made.append(1) or original(weight))
+    original = nunet_layers.space_to_depth
+    monkeypatch.setattr(nunet_layers, "space_to_depth", lambda weight: made.append(1) or original(weight))
     mild, again = filter_.decode(features, 3.0), filter_.decode(features, 3.0)
     assert len(made) == 1
     np.testing.assert_array_equal(mild, again)

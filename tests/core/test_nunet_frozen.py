@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_cellenhance.core.device import DeviceChoice, Precision
 from napari_cellenhance.core.errors import ImageError, ParameterError
-from napari_cellenhance.core.models import nunet_frozen
+from napari_cellenhance.core.models import nunet_layers
 from napari_cellenhance.core.models.nunet import NUNet
 from napari_cellenhance.core.models.nunet_frozen import FrozenNUNet
 from napari_cellenhance.core.models.nunet_layers import HALO_PX
@@ -158,8 +158,8 @@ def test_what_a_strength_changes_is_kept_until_another_one_comes(monkeypatch: py
     filter_, plane = enhancer("decoder"), cells((32, 40))
     features = filter_.encode(plane, Region.whole(plane), None)
     made = []
-    original = nunet_frozen.space_to_depth
-    monkeypatch.setattr(nunet_frozen, "space_to_depth", lambda weight: made.append(1) or original(weight))
+    original = nunet_layers.space_to_depth
+    monkeypatch.setattr(nunet_layers, "space_to_depth", lambda weight: made.append(1) or original(weight))
     mild, again = filter_.decode(features, 3.0), filter_.decode(features, 3.0)
     assert len(made) == 1
     np.testing.assert_array_equal(mild, again)

@@ -20,13 +20,12 @@ from napari_cellenhance.core.models.nunet import NUNet, StrengthHead, UpConvNorm
 from napari_cellenhance.core.models.nunet_layers import (
     LAST,
     Layer,
+    OutputOnBlocks,
     Plan,
     crop,
     fold_nearest,
     in_order,
     make_plan,
-    output_padding,
-    space_to_depth,
 )
 from napari_cellenhance.core.tiling import Region
 
@@ -35,21 +34,17 @@ __all__ = ["CUT", "FrozenNUNet"]
 CUT = 13
 """Index of the last convolution that does not depend on the strength: #9 of the paper."""
 
-_CLIP_CENTRE = 127.5
-
 _NO_EPS = 1e-12
 """Added to a variance of 1 it vanishes; some versions of torch refuse 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rendering:
-    """Norm #9, convolution #10 and the output convolution on blocks of 4×4 pixels, at one strength."""
+    """Norm #9, convolution #10 and the output convolution, at one strength."""
 
     early: tuple[Tensor, Tensor] | None
     last: Layer
-    weight: Tensor
-    bias: Tensor
-    centre: float
+    output: OutputOnBlocks
 
 
 class FrozenNUNet:
@@ -129,14 +124,7 @@ class FrozenNUNet:
         x = features.relu() if head.early is None else _scaled(features, *head.early).relu_()
         need = head.last.need(plan.windows[LAST], plan.map_shape(CUT))
         x = head.last.convolve(crop(x, plan.windows[CUT], need), plan.windows[LAST], plan.map_shape(CUT)).relu_()
-        pad = output_padding(plan.region, plan.shape)
-        if any(pad):
-            x = F.pad(x, pad, mode="reflect")
-        blocks = F.conv2d(x, head.weight, head.bias, stride=4)
-        linear = F.pixel_shuffle(blocks, 4)[0, 0].float() + head.centre
-        if self._output == "clip":
-            return linear.clamp_(0.0, 255.0)
-        return torch.sigmoid_(linear.div_(64.0)).mul_(255.0)
+        return head.output.render(x, plan)
 
     def _rendering_at(self, strength: float) -> _Rendering:
         """What a strength changes; that of the last one is kept, for the next tile or plane."""
@@ -147,11 +135,10 @@ class FrozenNUNet:
                 gamma, beta = self._early.at(strength)
                 early = gamma.to(self.device), beta.to(self.device)
             last, weight, bias = self._last_at(strength)
-            # The output is centred before it is rounded: half the step, a quarter of the error.
-            centre = _CLIP_CENTRE if self._output == "clip" else 0.0
-            shift = (bias - centre).repeat(16).to(self.device, self.dtype)
-            kernel = self._weight(space_to_depth(weight))
-            kept = (strength, _Rendering(early=early, last=last, weight=kernel, bias=shift, centre=centre))
+            output = OutputOnBlocks.of(
+                weight, bias, is_clipped=self._output == "clip", device=self.device, dtype=self.dtype
+            )
+            kept = (strength, _Rendering(early=early, last=last, output=output))
             self._rendering = kept
         return kept[1]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +26,8 @@ from napari_cellenhance.core.models.winograd import pays, transform_weight, wino
 from napari_cellenhance.core.tiling import Region
 
 __all__ = [
-    "HALO_PX", "HEAD_RADIUS", "LAST", "N_NORMS", "Layer", "Plan", "crop", "fold_nearest", "in_order", "make_plan",
-    "map_shape", "output_padding", "space_to_depth",
+    "HALO_PX", "HEAD_RADIUS", "LAST", "N_NORMS", "Layer", "OutputOnBlocks", "Plan", "crop", "fold_nearest", "in_order",
+    "make_plan", "map_shape", "output_padding", "space_to_depth",
 ]  # fmt: skip
 
 N_NORMS = 15
@@ -38,6 +39,8 @@ _LEVELS = (0, 1, *[2] * 11, 1, 0)
 """Scale of each normalised map: a map of level l has 1/2^l of the plane's side."""
 
 HEAD_RADIUS = 4
+
+_CLIP_CENTRE = 127.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,41 @@ def in_order(module: NUNet) -> list[ConvNorm]:
     found = [layer for layer in layers if isinstance(layer, ConvNorm)]
     assert len(found) == N_NORMS
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOnBlocks:
+    """The output convolution on blocks of 4×4 pixels, at one strength.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (16, C, 12, 12)
+    bias : Tensor of shape (16,)
+    is_clipped : bool
+        As the network's output is bounded: clipped, else a logistic function.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    is_clipped: bool
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, *, is_clipped: bool, device: torch.device, dtype: torch.dtype) -> Self:
+        """Rewrite a convolution (1, C, 9, 9) for a device and a precision."""
+        # The output is centred before it is rounded to 16 bits: half the step, a quarter of the error.
+        shift = (bias - (_CLIP_CENTRE if is_clipped else 0.0)).repeat(16).to(device, dtype)
+        kernel = space_to_depth(weight).detach().to(device, dtype).contiguous(memory_format=torch.channels_last)
+        return cls(kernel, shift, is_clipped)
+
+    def render(self, x: Tensor, plan: Plan) -> Tensor:
+        """Maps on the last window of the plan → ``plan.region``, (H, W), float32, bounded to 0…255."""
+        pad = output_padding(plan.region, plan.shape)
+        if any(pad):
+            x = F.pad(x, pad, mode="reflect")
+        linear = F.pixel_shuffle(F.conv2d(x, self.weight, self.bias, stride=4), 4)[0, 0].float()
+        if self.is_clipped:
+            return (linear + _CLIP_CENTRE).clamp_(0.0, 255.0)
+        return torch.sigmoid_(linear.div_(64.0)).mul_(255.0)
 
 
 def space_to_depth(weight: Tensor) -> Tensor:
