@@ -164,6 +164,7 @@ def test_a_further_fold_or_other_setting_is_trained_and_the_rest_is_not(objects:
     assert both.n_found == 1 and [cell.fold for cell in both.cells] == [0, 1]
     assert run(replace(request, n_steps=1)).n_found == 0
     assert run(replace(request, min_object_px=5)).n_found == 0
+    assert run(replace(request, dropout=0.1)).n_found == 0
     assert run(replace(request, seeds=(0, 1))).n_found == 1
 
 
@@ -243,6 +244,7 @@ def test_variants_are_what_their_name_says_and_seeded(name: str) -> None:
     pair = [next(iter(m.parameters())).detach() for m in (module, same, other)]
     assert bool((pair[0] == pair[1]).all()) and not bool((pair[0] == pair[2]).all())
     about = module.architecture
+    assert about["dropout"] == 0.5 and build_variant(name, 3, 1, 0.2).architecture["dropout"] == 0.2
     assert about["name"] == ("aep" if name.startswith("aep") else "plain-segmenter")
     if name.startswith("aep"):
         expected = {"aep": "none", "aep-fixed": "fixed"}.get(name, "auto")

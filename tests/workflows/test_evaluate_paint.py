@@ -63,7 +63,7 @@ def _task(**more: Any) -> PaintTask:
     image = (0.2 + 0.5 * (classes == 2) + 0.001 * xx).astype(np.float32)
     about: dict[str, Any] = {
         "painted": PaintedImage(image, simulate_strokes(classes)), "values": (1, 2), "seed": 0, "crop_px": 32,
-        "batch_size": 1, "learning_rate": 1e-3, "choice": choose_device("cpu", "float32"),
+        "batch_size": 1, "learning_rate": 1e-3, "dropout": 0.5, "choice": choose_device("cpu", "float32"),
     }  # fmt: skip
     return PaintTask(**(about | more))
 
@@ -152,6 +152,23 @@ def test_a_network_from_scratch_shows_nothing_before_its_first_update_a_trained_
         METHODS[name](task, (0.5,), seen.append, lambda: False)
         assert (seen[0].predict is not None) == is_ready and seen[0].n_updates == 0
     assert all(bool((before[name] == tensor).all()) for name, tensor in start.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["aep", "aep-tuned", "unet"])
+def test_networks_learn_with_the_dropout_of_the_task(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from napari_cellenhance.core.models.bit_dropout import BitDropout
+    from napari_cellenhance.workflows._evaluate_aep_train import build_variant
+
+    found: set[float] = set()
+
+    def note(module: Any, *args: Any, **more: Any) -> None:
+        found.update(layer.p for layer in module.modules() if isinstance(layer, BitDropout))
+
+    monkeypatch.setattr(methods, "_learn_network", note)
+    for n_classes in (2, 3):
+        task = _task(dropout=0.25, start=build_variant("aep-auto", n_classes, 5))
+        METHODS[name](task, (0.5,), lambda what: None, lambda: False)
+    assert found == {0.25}
 
 
 def test_a_forest_is_seen_from_when_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from napari_cellenhance.core.recipes.protocol import Region
 from napari_cellenhance.workflows.painted_files import read_painted_files
 from napari_cellenhance.workflows.painted_layers import PaintedLayer, digest_of, normalised, read_painted
 from napari_cellenhance.workflows.train_aep import (
+    DROPOUT,
     AEPRequest,
     Glimpse,
     ViewedWindow,
@@ -214,6 +215,25 @@ def test_a_model_is_tuned_more_gently_than_random_weights(request_: AEPRequest, 
     assert [fit["learning_rate"] for fit in rates if isinstance(fit, dict)] == [1e-3, 1e-4, 0.01]
     with pytest.raises(ParameterError, match="learning rate is 2"):
         replace(request_, learning_rate=2.0)
+
+
+@pytest.mark.parametrize("network", ["aep", "light", "unet"])
+def test_dropout_is_that_of_the_request_also_on_top_of_a_model_that_had_another(
+    request_: AEPRequest, tmp_path: Path, network: Any
+) -> None:
+    from napari_cellenhance.core.models.bit_dropout import BitDropout
+    from napari_cellenhance.workflows._train_aep_setup import prepare
+
+    def probabilities(request: AEPRequest) -> set[float]:
+        return {layer.p for layer in prepare(request).module.modules() if isinstance(layer, BitDropout)}
+
+    request = replace(request_, network=network)
+    assert probabilities(request) == {DROPOUT} == {0.1}
+    run(replace(request, n_steps=1, dropout=0.5))
+    more = replace(request, out=tmp_path / "more", model_id="more", init_from="mine", dropout=0.25)
+    assert probabilities(more) == {0.25}
+    with pytest.raises(ParameterError, match=r"dropout is 1\.5"):
+        prepare(replace(request, dropout=1.5))
 
 
 def test_a_filter_that_does_not_segment_is_no_start(request_: AEPRequest) -> None:

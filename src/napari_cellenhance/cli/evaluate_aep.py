@@ -58,6 +58,7 @@ def evaluate_aep(
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _AEP.batch_size,
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _AEP.crop_px,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _AEP.learning_rate,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="While training; 0.5 is published.")] = _AEP.dropout,
     schedule: Annotated[Literal["constant", "cosine"], typer.Option(help="Of the learning rate.")] = _AEP.schedule,
     validate_every: Annotated[int, typer.Option(min=1, help="Updates between validations.")] = _AEP.validate_every,
     augment: Annotated[bool, typer.Option(help="Turn, flip, and change the contrast of crops.")] = _AEP.is_augmented,
@@ -75,8 +76,8 @@ def evaluate_aep(
         is_stretched=stretch, n_folds=n_folds, folds=parse_whole(only_folds, "--only-folds"),
         seeds=parse_whole(seeds, "--seeds"), degradations=parse_words(degradations), variants=parse_words(networks),
         prefilters=_all_prefilters() if prefilters == "all" else parse_words(prefilters), n_steps=steps,
-        batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, schedule=schedule,
-        validate_every=validate_every, is_augmented=augment, min_object_px=min_object, device=device,
+        batch_size=batch_size, crop_px=crop, learning_rate=learning_rate, dropout=dropout,
+        schedule=schedule, validate_every=validate_every, is_augmented=augment, min_object_px=min_object, device=device,
         precision=precision,
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:

@@ -47,6 +47,7 @@ def evaluate_paint(
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _PAINT.crop_px,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _PAINT.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _PAINT.learning_rate,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="While training; 0.5 is published.")] = _PAINT.dropout,
     device: Device = _PAINT.device,
     precision: Precision = "auto",
     quiet: Quiet = False,
@@ -59,7 +60,7 @@ def evaluate_paint(
         data=tuple(data), out=out, data_root=data_root, n_images=n_images, n_unseen=n_unseen, has_border=border,
         is_stretched=stretch, amounts=parse_words(amounts), width_px=width, length_px=length,
         seeds=parse_whole(seeds, "--seeds"), methods=parse_words(methods), times_s=_seconds(times), crop_px=crop,
-        batch_size=batch_size, learning_rate=learning_rate, device=device, precision=precision,
+        batch_size=batch_size, learning_rate=learning_rate, dropout=dropout, device=device, precision=precision,
     )  # fmt: skip
     module = None if start is None else open_start(start)
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:

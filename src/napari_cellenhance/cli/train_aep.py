@@ -61,6 +61,9 @@ def train_aep(
         Literal["code", "paper"], typer.Option(help="How a filter acts: as in the authors' code, or in the formula.")
     ] = _TRAIN.translation,
     filters_per_class: Annotated[int, typer.Option(min=0, max=5)] = _TRAIN.filters_per_class,
+    dropout: Annotated[
+        float, typer.Option(min=0, max=0.9, help="While training; 0.5 is published, for trainings of hours.")
+    ] = _TRAIN.dropout,
     steps: Steps = _TRAIN.n_steps,
     time: TimeLimit = (_TRAIN.time_limit_s),
     batch_size: CropsPerUpdate = _TRAIN.batch_size,
@@ -86,9 +89,9 @@ def train_aep(
     request = AEPRequest(
         data=data, out=out, data_root=data_root, model_id=model_id, title=title, class_names=_parse_classes(class_),
         init_from=init_from, network=network, ensemble=ensemble, source=source, translation=translation,
-        filters_per_class=filters_per_class, n_steps=steps, time_limit_s=time, batch_size=batch_size, crop_px=crop,
-        learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average, keep=keep,
-        seed=seed, device=device, precision=precision, stop_after=stop_after, resume=resume, install=install,
+        filters_per_class=filters_per_class, dropout=dropout, n_steps=steps, time_limit_s=time, batch_size=batch_size,
+        crop_px=crop, learning_rate=learning_rate, validate_every=validate_every, patience=patience, average=average,
+        keep=keep, seed=seed, device=device, precision=precision, stop_after=stop_after, resume=resume, install=install,
         recipe_options=parse_settings(more or []),
     )  # fmt: skip
     with ProgressLine(quiet) as line, stoppable() as is_cancelled:

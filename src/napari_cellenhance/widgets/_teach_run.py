@@ -24,7 +24,7 @@ __all__ = ["Prepare", "TeachRun", "build_aep_request", "ended_sentence", "score_
 
 _FIELDS = (
     "init_from", "title", "n_steps", "time_limit_s", "network", "ensemble", "source", "translation",
-    "filters_per_class", "crop_px", "batch_size", "learning_rate", "seed",
+    "filters_per_class", "dropout", "crop_px", "batch_size", "learning_rate", "seed",
 )  # fmt: skip
 Prepare = Callable[[tuple[PaintedLayer, ...]], tuple[PaintedLayer, ...]]
 _EVERY_SHARE = 8

@@ -56,6 +56,7 @@ class TeachGoal:
     source: Any
     translation: Any
     filters_per_class: int
+    dropout: float
     crop_px: int
     batch_size: int
     learning_rate: float
@@ -117,6 +118,14 @@ class TeachSettings(QWidget):
         self.filters_per_class.setRange(0, _MAX_FILTERS)
         self.filters_per_class.setValue(_DEFAULT.filters_per_class)
         describe(self.filters_per_class, "Filters per class", "One is best in the paper; more are slower.")
+        self.dropout = QDoubleSpinBox()
+        self.dropout.setRange(0.0, 0.9)
+        self.dropout.setSingleStep(0.1)
+        self.dropout.setValue(_DEFAULT.dropout)
+        describe(
+            self.dropout, "Dropout",
+            "Share of the values that are hidden while learning. The paper takes 0.5, and trains for hours.",
+        )  # fmt: skip
         self.crop_px = QSpinBox()
         self.crop_px.setRange(32, 512)
         self.crop_px.setSingleStep(32)
@@ -152,6 +161,7 @@ class TeachSettings(QWidget):
         rows: tuple[tuple[str, QWidget], ...] = (
             ("Network", self.network), ("Ensemble", self.ensemble), ("Filters from", self.source),
             ("Enhancement", self.translation), ("Filters per class", self.filters_per_class),
+            ("Dropout", self.dropout),
             ("Crop side", self.crop_px), ("Crops per update", self.batch_size),
             ("Learning rate", self.learning_rate), ("Seed", self.seed),
         )  # fmt: skip
@@ -171,7 +181,8 @@ class TeachSettings(QWidget):
         for combo in (self.start, self.time, self.network, self.ensemble, self.source, self.translation):
             combo.currentIndexChanged.connect(self._on_kind)
         for box in (
-            self.n_steps, self.filters_per_class, self.crop_px, self.batch_size, self.learning_rate, self.seed,
+            self.n_steps, self.filters_per_class, self.dropout, self.crop_px, self.batch_size, self.learning_rate,
+            self.seed,
         ):  # fmt: skip
             box.valueChanged.connect(self._tell)
 
@@ -191,6 +202,7 @@ class TeachSettings(QWidget):
             source=self.source.currentData(),
             translation=self.translation.currentData(),
             filters_per_class=self.filters_per_class.value(),
+            dropout=self.dropout.value(),
             crop_px=self.crop_px.value(),
             batch_size=self.batch_size.value(),
             learning_rate=self.learning_rate.value(),

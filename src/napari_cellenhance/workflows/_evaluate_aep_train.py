@@ -42,8 +42,8 @@ _VERSION = 1
 """Of the method; a change makes stored results void."""
 _KEYS = ("source", "degradation", "prefilter", "variant", "fold", "seed")
 _DECIDING = (
-    "n_folds", "split_seed", "n_steps", "batch_size", "crop_px", "learning_rate", "schedule", "validate_every",
-    "is_augmented", "min_object_px",
+    "n_folds", "split_seed", "n_steps", "batch_size", "crop_px", "learning_rate", "schedule", "dropout",
+    "validate_every", "is_augmented", "min_object_px",
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ class Trained:
     example: dict[str, NDArray[Any]]
 
 
-def build_variant(name: str, n_classes: int, seed: int) -> SegmentationNetwork:
+def build_variant(name: str, n_classes: int, seed: int, dropout: float = 0.5) -> SegmentationNetwork:
     """Network of that variant with weights drawn by ``seed``; torch's own generator is left as it was."""
     import torch
 
@@ -76,7 +76,7 @@ def build_variant(name: str, n_classes: int, seed: int) -> SegmentationNetwork:
     kind = PlainSegmenter if "network" in VARIANTS[name] else AEP
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module: SegmentationNetwork = kind(n_classes, **VARIANTS[name])
+        module: SegmentationNetwork = kind(n_classes, dropout=dropout, **VARIANTS[name])
     return module
 
 
@@ -137,7 +137,7 @@ def train_and_score(
         return [PaintedImage(planes[i], images[i].classes, images[i].name) for i in indices]
 
     started = time.monotonic()
-    module = build_variant(cell.variant, len(plan.values), cell.seed).to(choice.torch_device)
+    module = build_variant(cell.variant, len(plan.values), cell.seed, request.dropout).to(choice.torch_device)
     recipe = AEPRecipe(
         module,
         painted(fold.train),

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class PaintTask:
     values : tuple of int
         Label values of the classes.
     seed : int
-    crop_px, batch_size, learning_rate
+    crop_px, batch_size, learning_rate, dropout
         Of the networks.
     choice : DeviceChoice
     start : AEP or PlainSegmenter, optional
@@ -51,6 +51,7 @@ class PaintTask:
     crop_px: int
     batch_size: int
     learning_rate: float
+    dropout: float
     choice: DeviceChoice
     start: SegmentationNetwork | None = None
 
@@ -192,7 +193,7 @@ def _learn_new(variant: str) -> Learner:
     def learn(task: PaintTask, times_s: Sequence[float], on_seen: OnSeen, is_cancelled: Callable[[], bool]) -> None:
         from napari_cellenhance.workflows._evaluate_aep_train import build_variant
 
-        module = build_variant(variant, len(task.values), task.seed).to(task.choice.torch_device)
+        module = build_variant(variant, len(task.values), task.seed, task.dropout).to(task.choice.torch_device)
         _learn_network(module, task, times_s, on_seen, is_cancelled, is_trained=False)
 
     return learn
@@ -201,14 +202,16 @@ def _learn_new(variant: str) -> Learner:
 def _learn_tuned(task: PaintTask, times_s: Sequence[float], on_seen: OnSeen, is_cancelled: Callable[[], bool]) -> None:
     """AEP that goes on from a trained network; layers whose size follows the classes begin anew."""
     from napari_cellenhance.core.models.aep import warm_start
+    from napari_cellenhance.core.models.build import build
     from napari_cellenhance.workflows._evaluate_aep_train import build_variant
 
     assert task.start is not None
     is_fitting = task.start.n_classes == len(task.values)
     if is_fitting:
-        module = copy.deepcopy(task.start)
+        module = cast("SegmentationNetwork", build(task.start.architecture | {"dropout": task.dropout}))
+        module.load_state_dict(task.start.state_dict())
     else:
-        module = build_variant("aep-auto", len(task.values), task.seed)
+        module = build_variant("aep-auto", len(task.values), task.seed, task.dropout)
         warm_start(module, task.start.state_dict())
     module = module.to(task.choice.torch_device)
     _learn_network(module, task, times_s, on_seen, is_cancelled, is_trained=is_fitting)

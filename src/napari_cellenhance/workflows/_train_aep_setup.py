@@ -121,10 +121,10 @@ def _network(request: AEPRequest, values: Sequence[int]) -> tuple[SegmentationNe
     if request.network == "aep":
         module = AEP(
             len(values), filters_per_class=request.filters_per_class, source=request.source,
-            translation=request.translation, ensemble=request.ensemble,
+            translation=request.translation, ensemble=request.ensemble, dropout=request.dropout,
         )  # fmt: skip
     else:
-        module = PlainSegmenter(len(values), network=request.network)
+        module = PlainSegmenter(len(values), network=request.network, dropout=request.dropout)
     if request.init_from is None:
         return module, ()
     from napari_cellenhance.zoo.manifest import find_model

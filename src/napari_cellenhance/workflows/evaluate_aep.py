@@ -86,6 +86,8 @@ class EvaluateAEPRequest:
         Classical filters before a U-Net on images as acquired, see ``core.prefilters.PREFILTERS``.
     n_steps, batch_size, crop_px, learning_rate
         Of each training: updates, crops per update, side of a crop in pixels, Adam's rate.
+    dropout : float
+        Of the networks, in training only; the paper's is 0.5.
     schedule : "constant" or "cosine"
         Of the learning rate; the paper's is constant.
     validate_every : int
@@ -115,6 +117,7 @@ class EvaluateAEPRequest:
     batch_size: int = 8
     crop_px: int = 256
     learning_rate: float = 1e-3
+    dropout: float = 0.5
     schedule: Literal["constant", "cosine"] = "constant"
     validate_every: int = 100
     is_augmented: bool = False

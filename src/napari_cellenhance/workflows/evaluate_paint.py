@@ -31,6 +31,7 @@ from napari_cellenhance.workflows._evaluate_paint_methods import (
 )
 from napari_cellenhance.workflows._evaluate_paint_tables import PaintCell, markdown, rows_of, write_all
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
+from napari_cellenhance.workflows.train_aep import DROPOUT
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -78,8 +79,8 @@ class EvaluatePaintRequest:
         "instant"; AEP + AWEL from a trained network ("aep-tuned") or from scratch ("aep"); "unet"; "forest".
     times_s : sequence of float
         Seconds of training after which results are scored, rising.
-    crop_px, batch_size, learning_rate
-        Of the networks: side of a crop in pixels, crops per update, Adam's rate.
+    crop_px, batch_size, learning_rate, dropout
+        Of the networks: side of a crop in pixels, crops per update, Adam's rate, probability while training.
     device, precision : str
     """
 
@@ -100,6 +101,7 @@ class EvaluatePaintRequest:
     crop_px: int = 128
     batch_size: int = 4
     learning_rate: float = 1e-3
+    dropout: float = DROPOUT
     device: str = "auto"
     precision: str = "auto"
 
@@ -268,7 +270,7 @@ def _identity(
     start_sha256: str,
 ) -> dict[str, Any]:
     """Everything that decides a result, but for the speed of the processor."""
-    deciding = ("width_px", "length_px", "times_s", "crop_px", "batch_size", "learning_rate")
+    deciding = ("width_px", "length_px", "times_s", "crop_px", "batch_size", "learning_rate", "dropout")
     return {
         "version": _VERSION,
         "painted": digest([image]),
@@ -310,6 +312,7 @@ def _learned(
         crop_px=request.crop_px,
         batch_size=request.batch_size,
         learning_rate=request.learning_rate,
+        dropout=request.dropout,
         choice=choice,
         start=start,
     )
