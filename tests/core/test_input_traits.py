@@ -9,6 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_cellenhance.core.input_traits import (
     TRAITS,
+    _illumination,
+    _smoothing,
     is_empty,
     outside,
     ranges_of,
@@ -63,6 +65,19 @@ def test_more_grey_levels_and_unknown_traits_are_nothing_strange() -> None:
     assert "levels" not in {one.trait for one in outside(fine, RANGES)}
     assert outside({"colour": 1.0}, RANGES) == []
     assert traits_of(np.zeros((100, 100))) == {} and traits_of(_cells()[:40]) == {}
+
+
+def test_a_cubic_surface_is_found_and_waves_are_smoothed_as_pixels_are() -> None:
+    from scipy.fft import dctn, idctn
+    from scipy.ndimage import gaussian_filter
+
+    y, x = np.linspace(-1, 1, 130)[:, None], np.linspace(-1, 1, 98)[None, :]
+    surface = 3 + 2 * y - x + 0.5 * y * x + 4 * y**2 * x - x**3
+    np.testing.assert_allclose(_illumination(surface), surface, atol=1e-9)
+    image = np.random.default_rng(0).normal(size=(130, 98))
+    for sigma in (1.5, 4.0, 24.0):
+        found, expected = idctn(dctn(image) * _smoothing(image.shape, sigma)), gaussian_filter(image, sigma)
+        assert np.abs(found - expected).max() < 2e-3 * expected.std()
 
 
 def test_noise_is_empty_and_an_image_of_cells_is_not() -> None:
