@@ -13,6 +13,7 @@ from napari_cellenhance.core.errors import ImageError
 from napari_cellenhance.core.recipes.protocol import FilterInfo, StrengthInfo
 from napari_cellenhance.core.tiling import Region
 from napari_cellenhance.widgets._filter_picker import grouped
+from napari_cellenhance.widgets._forms import describe
 from napari_cellenhance.widgets._guard import error_sentence, guarded
 from napari_cellenhance.widgets._image_form import axes_problem, has_stack
 from napari_cellenhance.widgets._persistence import told_in_strengths
@@ -201,3 +202,31 @@ def test_only_the_sentence_that_was_told_is_taken_back(qtbot: Any) -> None:
     foot.show_info("Done.")
     foot.take_back("Because of <3 px.")
     assert foot.message.text() == "Done."
+
+
+def test_a_choice_that_is_cut_is_told_by_the_tip_and_the_open_list_has_room_for_all(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtCore import QEvent, QPoint, Qt
+    from qtpy.QtGui import QHelpEvent
+    from qtpy.QtWidgets import QApplication, QComboBox, QToolTip
+
+    told: list[str] = []
+    monkeypatch.setattr(QToolTip, "showText", lambda place, text, widget: told.append(text))
+    combo = QComboBox()
+    describe(combo, "Model", "What denoises.")
+    qtbot.addWidget(combo)
+    title = "Nuclei of the zebrafish, third attempt, with borders"
+    combo.addItems([title, "Short"])
+    combo.resize(140, 30)
+    combo.show()
+
+    event = QHelpEvent(QEvent.Type.ToolTip, QPoint(5, 5), combo.mapToGlobal(QPoint(5, 5)))
+    QApplication.sendEvent(combo, event)
+    assert told == [f"{title}\nWhat denoises."]
+    combo.setCurrentIndex(1)
+    [guard] = [child for child in combo.children() if type(child).__name__ == "_WholeChoice"]
+    assert not guard.eventFilter(combo, event) and len(told) == 1, "the tip alone, which Qt shows itself"
+    qtbot.keyClick(combo, Qt.Key.Key_Up)
+    view = combo.view()
+    assert view is not None and view.minimumWidth() >= combo.fontMetrics().horizontalAdvance(title)

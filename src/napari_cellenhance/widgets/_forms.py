@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -11,12 +12,16 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QStyle,
+    QStyleOptionComboBox,
     QTabWidget,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )  # fmt: skip
 
 __all__ = ["boxed", "describe", "new_form", "new_tabs", "scrolled"]
+
+_AROUND_PX = 16
 
 
 def new_form(parent: QWidget | None = None) -> QFormLayout:
@@ -34,7 +39,45 @@ def describe(widget: QWidget, name: str, tip: str) -> None:
     if isinstance(widget, QComboBox):
         widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         widget.setMinimumContentsLength(10)
+        widget.installEventFilter(_WholeChoice(widget))
     widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
+class _WholeChoice(QObject):
+    """Shows the whole choice above the tip of a list that is too narrow for it; the open list has room for all."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Add the choice to the tip; widen the list that drops down before it is laid out."""
+        if not isinstance(watched, QComboBox) or event is None:
+            return False
+        if event.type() in (QEvent.Type.MouseButtonPress, QEvent.Type.KeyPress):
+            view = watched.view()
+            if view is not None:
+                view.setMinimumWidth(_needed_px(watched))
+        if not isinstance(event, QHelpEvent) or event.type() != QEvent.Type.ToolTip or not _is_cut(watched):
+            return False
+        QToolTip.showText(event.globalPos(), f"{watched.currentText()}\n{watched.toolTip()}", watched)
+        return True
+
+
+def _is_cut(combo: QComboBox) -> bool:
+    """Whether a list is too narrow for the words of its choice."""
+    option, style = QStyleOptionComboBox(), combo.style()
+    combo.initStyleOption(option)
+    if style is None:
+        return False
+    field = style.subControlRect(
+        QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, combo
+    )  # fmt: skip
+    return combo.fontMetrics().horizontalAdvance(combo.currentText()) > field.width()
+
+
+def _needed_px(combo: QComboBox) -> int:
+    """Width of the longest entry, with the bar beside a long list."""
+    texts = [combo.fontMetrics().horizontalAdvance(combo.itemText(i)) for i in range(combo.count())]
+    style = combo.style()
+    bar = style.pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent) if style is not None else 0
+    return max(texts, default=0) + bar + _AROUND_PX
 
 
 def boxed(title: str, part: QWidget) -> QGroupBox:
