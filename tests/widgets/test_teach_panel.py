@@ -26,7 +26,7 @@ from napari_cellenhance.workflows.instant import InstantAnswer
 from napari_cellenhance.workflows.live_paint import LivePaint
 from napari_cellenhance.workflows.own_models import is_own
 from napari_cellenhance.workflows.segment_model import list_segmenters
-from napari_cellenhance.workflows.train_aep import DROPOUT, AEPRequest, AEPResult, checkpoint_of
+from napari_cellenhance.workflows.train_aep import AEPRequest, AEPResult, checkpoint_of
 from napari_cellenhance.workflows.train_progress import TrainProgress
 from napari_cellenhance.zoo.cards import ModelCard
 from napari_cellenhance.zoo.folders import sha256_of, user_models_dir
@@ -484,9 +484,9 @@ def test_a_request_says_what_the_dock_says(panel: Any, viewer: ViewerModel) -> N
         combo.setCurrentIndex(combo.findData(data))
     request = panel.request()
     assert (request.n_steps, request.crop_px, request.validate_every) == (40, 64, 5)
-    assert (request.ensemble, request.source, request.dropout) == ("none", "softmax", DROPOUT)
-    panel.settings.dropout.setValue(0.5)
-    assert panel.request().dropout == 0.5
+    assert (request.ensemble, request.source, request.dropout) == ("none", "softmax", None)
+    panel.settings.dropout.setValue(0.0)
+    assert panel.request().dropout == 0.0
     panel.settings.filters_per_class.setValue(2)
     assert "more than one filter" in text_of(panel) and not panel.foot.run.isEnabled()
     panel.settings.filters_per_class.setValue(1)

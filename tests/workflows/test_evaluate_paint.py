@@ -169,6 +169,9 @@ def test_networks_learn_with_the_dropout_of_the_task(monkeypatch: pytest.MonkeyP
         task = _task(dropout=0.25, start=build_variant("aep-auto", n_classes, 5))
         METHODS[name](task, (0.5,), lambda what: None, lambda: False)
     assert found == {0.25}
+    found.clear()
+    METHODS[name](_task(dropout=None, start=build_variant("aep-auto", 2, 5)), (0.5,), lambda what: None, lambda: False)
+    assert found == {0.5 if name == "aep-tuned" else 0.1}
 
 
 def test_a_forest_is_seen_from_when_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,6 +232,7 @@ def test_dropout_is_that_of_the_request_also_on_top_of_a_model_that_had_another(
     run(replace(request, n_steps=1, dropout=0.5))
     more = replace(request, out=tmp_path / "more", model_id="more", init_from="mine", dropout=0.25)
     assert probabilities(more) == {0.25}
+    assert probabilities(replace(more, dropout=None)) == {0.5}, "as the model that it starts from"
     with pytest.raises(ParameterError, match=r"dropout is 1\.5"):
         prepare(replace(request, dropout=1.5))
 

@@ -47,7 +47,10 @@ def evaluate_paint(
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _PAINT.crop_px,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _PAINT.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _PAINT.learning_rate,
-    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="While training; 0.5 is published.")] = _PAINT.dropout,
+    dropout: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="While training.  [default: 0.1, of a network to fine-tune its own]"),
+    ] = _PAINT.dropout,
     device: Device = _PAINT.device,
     precision: Precision = "auto",
     quiet: Quiet = False,

@@ -62,7 +62,12 @@ def train_aep(
     ] = _TRAIN.translation,
     filters_per_class: Annotated[int, typer.Option(min=0, max=5)] = _TRAIN.filters_per_class,
     dropout: Annotated[
-        float, typer.Option(min=0, max=0.9, help="While training; 0.5 is published, for trainings of hours.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="While training; 0.5 is published, for trainings of hours.  [default: 0.1, from a model the model's]",
+        ),
     ] = _TRAIN.dropout,
     steps: Steps = _TRAIN.n_steps,
     time: TimeLimit = (_TRAIN.time_limit_s),

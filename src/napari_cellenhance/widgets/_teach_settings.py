@@ -36,6 +36,7 @@ _SOURCES = (
 _TRANSLATIONS = (("Published code", "code"), ("Formula of the paper", "paper"))
 _NETWORKS = (("AEP", "aep"), ("Light network alone", "light"), ("U-Net alone", "unet"))
 _MAX_FILTERS = 5
+_DROPOUT_STEP = 0.1
 _DEFAULT = AEPRequest(data="", out="")
 CROP_PX = 128
 """Smaller than the recipe's own: on a processor an update is four times faster, and strokes are short."""
@@ -56,7 +57,7 @@ class TeachGoal:
     source: Any
     translation: Any
     filters_per_class: int
-    dropout: float
+    dropout: float | None
     crop_px: int
     batch_size: int
     learning_rate: float
@@ -119,12 +120,13 @@ class TeachSettings(QWidget):
         self.filters_per_class.setValue(_DEFAULT.filters_per_class)
         describe(self.filters_per_class, "Filters per class", "One is best in the paper; more are slower.")
         self.dropout = QDoubleSpinBox()
-        self.dropout.setRange(0.0, 0.9)
-        self.dropout.setSingleStep(0.1)
-        self.dropout.setValue(_DEFAULT.dropout)
+        self.dropout.setRange(-_DROPOUT_STEP, 0.9)
+        self.dropout.setSpecialValueText("automatic")
+        self.dropout.setSingleStep(_DROPOUT_STEP)
+        self.dropout.setValue(-_DROPOUT_STEP)
         describe(
             self.dropout, "Dropout",
-            "Share of the values that are hidden while learning. The paper takes 0.5, and trains for hours.",
+            "Share of values hidden while learning. Automatic: 0.1, or as the model to start from. The paper: 0.5.",
         )  # fmt: skip
         self.crop_px = QSpinBox()
         self.crop_px.setRange(32, 512)
@@ -202,7 +204,7 @@ class TeachSettings(QWidget):
             source=self.source.currentData(),
             translation=self.translation.currentData(),
             filters_per_class=self.filters_per_class.value(),
-            dropout=self.dropout.value(),
+            dropout=None if self.dropout.value() < 0 else self.dropout.value(),
             crop_px=self.crop_px.value(),
             batch_size=self.batch_size.value(),
             learning_rate=self.learning_rate.value(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_cellenhance.core.errors import ParameterError
 from napari_cellenhance.workflows._train_loop import ViewedWindow, fit_settings, timed
@@ -115,25 +115,27 @@ def _network(request: AEPRequest, values: Sequence[int]) -> tuple[SegmentationNe
 
     from napari_cellenhance.core.models.aep import AEP, warm_start
     from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
+    from napari_cellenhance.workflows.train_aep import DROPOUT
+    from napari_cellenhance.zoo.manifest import find_model
+    from napari_cellenhance.zoo.weights import load_model
 
+    source, dropout = None, DROPOUT if request.dropout is None else request.dropout
+    if request.init_from is not None:
+        card = find_model(request.init_from)
+        if card.recipe != "aep":
+            raise ParameterError(f"the model {card.id!r} does not segment; choose one that AEP was trained for")
+        source = cast("SegmentationNetwork", load_model(card))
+        dropout = source.dropout if request.dropout is None else request.dropout
     torch.manual_seed(request.seed)
     module: SegmentationNetwork
     if request.network == "aep":
         module = AEP(
             len(values), filters_per_class=request.filters_per_class, source=request.source,
-            translation=request.translation, ensemble=request.ensemble, dropout=request.dropout,
+            translation=request.translation, ensemble=request.ensemble, dropout=dropout,
         )  # fmt: skip
     else:
-        module = PlainSegmenter(len(values), network=request.network, dropout=request.dropout)
-    if request.init_from is None:
-        return module, ()
-    from napari_cellenhance.zoo.manifest import find_model
-    from napari_cellenhance.zoo.weights import load_model
-
-    card = find_model(request.init_from)
-    if card.recipe != "aep":
-        raise ParameterError(f"the model {card.id!r} does not segment; choose one that AEP was trained for")
-    return module, warm_start(module, load_model(card).state_dict())
+        module = PlainSegmenter(len(values), network=request.network, dropout=dropout)
+    return module, () if source is None else warm_start(module, source.state_dict())
 
 
 def _recipe_settings(request: AEPRequest) -> Any:

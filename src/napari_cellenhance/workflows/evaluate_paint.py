@@ -31,7 +31,6 @@ from napari_cellenhance.workflows._evaluate_paint_methods import (
 )
 from napari_cellenhance.workflows._evaluate_paint_tables import PaintCell, markdown, rows_of, write_all
 from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, Progress, never_cancelled, no_progress
-from napari_cellenhance.workflows.train_aep import DROPOUT
 
 if TYPE_CHECKING:
     from napari_cellenhance.core.device import DeviceChoice
@@ -80,7 +79,8 @@ class EvaluatePaintRequest:
     times_s : sequence of float
         Seconds of training after which results are scored, rising.
     crop_px, batch_size, learning_rate, dropout
-        Of the networks: side of a crop in pixels, crops per update, Adam's rate, probability while training.
+        Of the networks: side of a crop in pixels, crops per update, Adam's rate, probability while training (None: as
+        ``AEPRequest``).
     device, precision : str
     """
 
@@ -101,7 +101,7 @@ class EvaluatePaintRequest:
     crop_px: int = 128
     batch_size: int = 4
     learning_rate: float = 1e-3
-    dropout: float = DROPOUT
+    dropout: float | None = None
     device: str = "auto"
     precision: str = "auto"
 

@@ -46,7 +46,7 @@ _REMEMBERED = (
 FROM_SCRATCH_RATE = 1e-3
 FINE_TUNING_RATE = 1e-4
 DROPOUT = 0.1
-"""The paper's 0.5 costs 3 points of IoU after 500 updates (docs/aep.md); it is for trainings of hours."""
+"""From random weights. The paper's 0.5 costs 3 points of IoU after 500 updates (docs/aep.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,9 @@ class AEPRequest(LoopRequest):
         "light" is Network 2 alone, "unet" a plain U-Net.
     ensemble, source, translation, filters_per_class
         See ``core.models.aep.AEP``.
-    dropout : float
-        Probability, in training only; 0.5 is published.
+    dropout : float, optional
+        Probability, in training only; 0.5 is published. Default: ``DROPOUT`` from random weights, and that of the
+        model to start from, which a smaller one lets forget faster.
     learning_rate : float
         0: ``FROM_SCRATCH_RATE`` from random weights, ``FINE_TUNING_RATE`` from a model, which a larger one makes
         forget faster than a few strokes can teach.
@@ -87,7 +88,7 @@ class AEPRequest(LoopRequest):
     source: Literal["penultimate", "logits", "softmax", "argmax"] = "penultimate"
     translation: Literal["code", "paper"] = "code"
     filters_per_class: int = 1
-    dropout: float = DROPOUT
+    dropout: float | None = None
     crop_px: int = 256
 
     def __post_init__(self) -> None:
