@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from napari_cellenhance.cli import app
 from napari_cellenhance.cli.words import WRONG_USAGE
 from napari_cellenhance.io.images import read, write
+from napari_cellenhance.zoo.manifest import read_user_card
 
 
 @pytest.fixture
@@ -62,6 +63,27 @@ def test_a_training_can_be_resumed_and_replaces_its_model(data: Path, tmp_path: 
     done = _train(data, tmp_path / "out", "--resume")
     assert done.exit_code == 0 and "finished" in done.output
     assert (tmp_path / "out" / "history.csv").read_text().count("\n") == 5
+
+
+def test_dropout_reaches_the_network_and_both_evaluations(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_cellenhance.core.errors import ParameterError
+    from napari_cellenhance.workflows import evaluate_aep, evaluate_paint
+
+    assert _train(data, tmp_path / "out", "--dropout", 0.25).exit_code == 0
+    assert read_user_card(tmp_path / "out" / "toy.json").architecture["dropout"] == 0.25
+    asked: list[float | None] = []
+
+    def note(request: Any, **more: Any) -> None:
+        asked.append(request.dropout)
+        raise ParameterError("enough")
+
+    for workflow, name in ((evaluate_aep, "aep"), (evaluate_paint, "paint")):
+        monkeypatch.setattr(workflow, "run", note)
+        for more in ([], ["--dropout", 0.25]):
+            _run("evaluate", name, data, "--out", tmp_path / name, *more)
+    assert asked == [0.5, 0.25, None, 0.25]
 
 
 def test_a_model_is_renamed_exported_and_deleted(data: Path, tmp_path: Path) -> None:
