@@ -168,6 +168,22 @@ def test_a_further_fold_or_other_setting_is_trained_and_the_rest_is_not(objects:
     assert run(replace(request, seeds=(0, 1))).n_found == 1
 
 
+def test_every_network_learns_with_the_dropout_of_the_request(
+    objects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_cellenhance.workflows import _evaluate_aep_train
+
+    built: list[Any] = []
+
+    def note(*args: Any) -> Any:
+        built.append(build_variant(*args))
+        return built[-1]
+
+    monkeypatch.setattr(_evaluate_aep_train, "build_variant", note)
+    run(_request(objects, tmp_path / "out", variants=("light", "aep-auto", "unet"), dropout=0.25))
+    assert {module.dropout for module in built} == {0.25} and len(built) >= 3
+
+
 def test_the_same_settings_give_the_same_scores_elsewhere(objects: Path, tmp_path: Path) -> None:
     one, two = (run(_request(objects, tmp_path / name, variants=("aep-auto",))) for name in ("a", "b"))
     assert _without_times(one) == _without_times(two)
