@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_cellenhance.cli.options import DataRoot, LabelledData, ResultFolder
+from napari_cellenhance.cli.options import DataRoot, LabelledData, OwnDropout, ResultFolder
 from napari_cellenhance.cli.words import (
     Debug,
     Device,
@@ -47,10 +47,7 @@ def evaluate_paint(
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, in pixels; a multiple of 8.")] = _PAINT.crop_px,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops per update.")] = _PAINT.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _PAINT.learning_rate,
-    dropout: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.9, help="While training.  [default: 0.1, of a network to fine-tune its own]"),
-    ] = _PAINT.dropout,
+    dropout: OwnDropout = _PAINT.dropout,
     device: Device = _PAINT.device,
     precision: Precision = "auto",
     quiet: Quiet = False,

@@ -29,6 +29,7 @@ __all__ = [
     "OmeZarr",
     "Overwrite",
     "OverwriteFiles",
+    "OwnDropout",
     "Patch",
     "PatchesPerUpdate",
     "Patience",
@@ -92,6 +93,13 @@ OmeZarr = Annotated[Literal["0.4", "0.5"], typer.Option(help="For .ome.zarr: ver
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 OverwriteFiles = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Patch = Annotated[int, typer.Option(min=8, help="Side of a patch, in pixels.")]
+OwnDropout = Annotated[
+    float | None,
+    typer.Option(
+        "--dropout", min=0, max=0.9,
+        help="While training; 0.5 is published, for trainings of hours.  [default: 0.1, from a model the model's]",
+    ),
+]  # fmt: skip
 PatchesPerUpdate = Annotated[int, typer.Option(min=1, help="Patches per update.")]
 Patience = Annotated[int, typer.Option(min=0, help="Stop after so many validations without gain; 0: never.")]
 Report = Annotated[Path | None, typer.Option(help="Write what became of each file to this JSON file.")]

@@ -15,6 +15,7 @@ from napari_cellenhance.cli.options import (
     Install,
     KeepWeights,
     ModelId,
+    OwnDropout,
     Patience,
     Resume,
     RunFolder,
@@ -61,14 +62,7 @@ def train_aep(
         Literal["code", "paper"], typer.Option(help="How a filter acts: as in the authors' code, or in the formula.")
     ] = _TRAIN.translation,
     filters_per_class: Annotated[int, typer.Option(min=0, max=5)] = _TRAIN.filters_per_class,
-    dropout: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=0.9,
-            help="While training; 0.5 is published, for trainings of hours.  [default: 0.1, from a model the model's]",
-        ),
-    ] = _TRAIN.dropout,
+    dropout: OwnDropout = _TRAIN.dropout,
     steps: Steps = _TRAIN.n_steps,
     time: TimeLimit = (_TRAIN.time_limit_s),
     batch_size: CropsPerUpdate = _TRAIN.batch_size,

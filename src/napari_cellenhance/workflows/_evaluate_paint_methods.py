@@ -187,21 +187,15 @@ def _as_labels(found: Segmentation) -> NDArray[np.int32]:
     return found.labels
 
 
-def _dropout(task: PaintTask, start: SegmentationNetwork | None = None) -> float:
-    from napari_cellenhance.workflows.train_aep import DROPOUT
-
-    if task.dropout is not None:
-        return task.dropout
-    return DROPOUT if start is None else start.dropout
-
-
 def _learn_new(variant: str) -> Learner:
     """A network from random weights."""
 
     def learn(task: PaintTask, times_s: Sequence[float], on_seen: OnSeen, is_cancelled: Callable[[], bool]) -> None:
         from napari_cellenhance.workflows._evaluate_aep_train import build_variant
+        from napari_cellenhance.workflows.train_aep import dropout_of
 
-        module = build_variant(variant, len(task.values), task.seed, _dropout(task)).to(task.choice.torch_device)
+        module = build_variant(variant, len(task.values), task.seed, dropout_of(task.dropout, None))
+        module = module.to(task.choice.torch_device)
         _learn_network(module, task, times_s, on_seen, is_cancelled, is_trained=False)
 
     return learn
@@ -212,14 +206,16 @@ def _learn_tuned(task: PaintTask, times_s: Sequence[float], on_seen: OnSeen, is_
     from napari_cellenhance.core.models.aep import warm_start
     from napari_cellenhance.core.models.build import build
     from napari_cellenhance.workflows._evaluate_aep_train import build_variant
+    from napari_cellenhance.workflows.train_aep import dropout_of
 
     assert task.start is not None
+    dropout = dropout_of(task.dropout, task.start)
     is_fitting = task.start.n_classes == len(task.values)
     if is_fitting:
-        module = cast("SegmentationNetwork", build(task.start.architecture | {"dropout": _dropout(task, task.start)}))
+        module = cast("SegmentationNetwork", build(task.start.architecture | {"dropout": dropout}))
         module.load_state_dict(task.start.state_dict())
     else:
-        module = build_variant("aep-auto", len(task.values), task.seed, _dropout(task, task.start))
+        module = build_variant("aep-auto", len(task.values), task.seed, dropout)
         warm_start(module, task.start.state_dict())
     module = module.to(task.choice.torch_device)
     _learn_network(module, task, times_s, on_seen, is_cancelled, is_trained=is_fitting)

@@ -115,17 +115,17 @@ def _network(request: AEPRequest, values: Sequence[int]) -> tuple[SegmentationNe
 
     from napari_cellenhance.core.models.aep import AEP, warm_start
     from napari_cellenhance.core.models.segmentation_baseline import PlainSegmenter
-    from napari_cellenhance.workflows.train_aep import DROPOUT
+    from napari_cellenhance.workflows.train_aep import dropout_of
     from napari_cellenhance.zoo.manifest import find_model
     from napari_cellenhance.zoo.weights import load_model
 
-    source, dropout = None, DROPOUT if request.dropout is None else request.dropout
+    source = None
     if request.init_from is not None:
         card = find_model(request.init_from)
         if card.recipe != "aep":
             raise ParameterError(f"the model {card.id!r} does not segment; choose one that AEP was trained for")
         source = cast("SegmentationNetwork", load_model(card))
-        dropout = source.dropout if request.dropout is None else request.dropout
+    dropout = dropout_of(request.dropout, source)
     torch.manual_seed(request.seed)
     module: SegmentationNetwork
     if request.network == "aep":

@@ -25,6 +25,7 @@ from napari_cellenhance.workflows.progress import IsCancelled, OnProgress, never
 from napari_cellenhance.workflows.train_progress import TrainResult
 
 if TYPE_CHECKING:
+    from napari_cellenhance.core.models.segmentation_baseline import SegmentationNetwork
     from napari_cellenhance.core.training import FitState
     from napari_cellenhance.zoo.cards import ModelCard
 
@@ -35,6 +36,7 @@ __all__ = [
     "PaintedLayer",
     "ViewedWindow",
     "checkpoint_of",
+    "dropout_of",
     "remembered",
     "run",
 ]
@@ -117,6 +119,13 @@ class AEPResult(TrainResult):
     mean_iou: float
     held_out: Literal["images", "blocks", "none"]
     weights_of_branches: Mapping[str, float]
+
+
+def dropout_of(wanted: float | None, start: SegmentationNetwork | None) -> float:
+    """Dropout of a training: what was asked for, else that of the network it starts from, else ``DROPOUT``."""
+    if wanted is not None:
+        return wanted
+    return DROPOUT if start is None else start.dropout
 
 
 def remembered(request: AEPRequest) -> AEPRequest:
